@@ -205,9 +205,8 @@ class Body:
                 size += len(piece)
                 goes_on = admit(len(piece))
         finally:
-            if (
-                size > limit and len(pieces) > 1
-            ):  # PERF: the last piece is long, and to copy it would cost more than a send of its own
+            if size > limit and len(pieces) > 1:
+                # PERF: the last piece is long, and to copy it would cost more than a send of its own
                 self._behind = pieces.pop()
             self._at_hand = b"".join(pieces)
         return self.done

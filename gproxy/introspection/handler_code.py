@@ -65,11 +65,10 @@ def _code_of(handler: object) -> Iterator[CodeType]:
         yield from _code_of_function(handler)
     else:
         for cls in type(handler).__mro__:
-            if (
-                cls.__module__.partition(".")[0] not in sys.stdlib_module_names
-            ):  # their code runs for everything else too
-                for value in vars(cls).values():
-                    yield from _code_of_attribute(value)
+            if cls.__module__.partition(".")[0] in sys.stdlib_module_names:
+                continue  # its code runs for everything else too
+            for value in vars(cls).values():
+                yield from _code_of_attribute(value)
 
 
 def _code_of_attribute(value: object) -> Iterator[CodeType]:

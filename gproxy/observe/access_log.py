@@ -15,8 +15,8 @@ _CLOSE_TIMEOUT = 10.0  # seconds that closing waits for a disk or reader that ha
 class AccessLog(BufferedLog):
     """The access log at `path`; `-` is standard output. `line` returns the line of an exchange.
 
-    `daily` rotates at local midnight, `size` (bytes) when a file reaches that size; `keep` rotated files stay,
-    as `.gz` if `compress`. All workers may share one file.
+    `daily` rotates at local midnight, `size` (bytes) when a file reaches that size; `keep` rotated files stay, as `.gz`
+    if `compress`. All workers may share one file.
     """
 
     def __init__(
@@ -73,9 +73,8 @@ class AccessLog(BufferedLog):
 
     def _take_lines(self) -> bytes:
         exchanges, self._exchanges = self._exchanges, []
-        lines = [
-            self._line(exchange) for exchange in exchanges
-        ]  # PERF: formatting in a batch costs less than line by line
+        # PERF: formatting in a batch costs less than line by line
+        lines = [self._line(exchange) for exchange in exchanges]
         lines.append("")
         return "\n".join(lines).encode("utf-8", "backslashreplace")
 
