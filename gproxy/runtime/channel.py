@@ -80,7 +80,7 @@ class Channel(Waitable):
     def look(self) -> None:
         """Notice what has come though the loop has not called yet: a loop that was held up calls for the others first.
 
-        For a channel on which nobody waits.
+        Nothing may wait for the channel meanwhile.
         """
         if not self.has_event:
             try:
@@ -88,7 +88,7 @@ class Channel(Waitable):
             except BlockingIOError:
                 return
             except OSError:
-                pass  # whoever reads gets it
+                pass  # the next read raises it
             self._on_readable()
 
     def _reset(self, error: OSError) -> BaseException:
