@@ -29,7 +29,7 @@ from gproxy.upstream.http2.stream import ResponseStream
 #: Streams on one connection, whatever more the backend allows: a lost connection fails all of them.
 MOST_STREAMS: Final = 100
 #: A backend that has begun no more than so many requests before its GOAWAY, and excluded others, may do so again: the
-#: connections after it begin with one request at a time, and one more for each that has ended.
+#: next connections take so many requests one at a time.
 SHORT_LIVED: Final = 10
 #: After so many seconds of silence the backend has to answer a PING before a connection is used. Firewalls and load
 #: balancers forget connections without a word, the shortest-lived after a minute.
@@ -64,7 +64,7 @@ class HTTP2Connection:
     """A connection and its greenlet, which reads. `connection` is urllib3's, which closes the socket.
 
     `changed` gets the connection when there may be room for further requests, and at the end. One that `is_cautious`
-    takes one request at first, and more as they end.
+    takes its first requests one at a time.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class HTTP2Connection:
         self.transport = HTTP2Transport(channel, self.session)
         #: Requests that use it, or are about to.
         self.leases = 0
-        #: The requests that it takes at a time, if the backend allows as many.
-        self._most = 1 if is_cautious else MOST_STREAMS
+        #: The number of requests that it takes one at a time.
+        self._alone = SHORT_LIVED if is_cautious else 0
         #: True once it takes no further request, though others may be under way.
         self.is_retired = False
         #: True once the backend has ended it after a few requests, and others were, or might have been, in vain.
@@ -123,7 +123,7 @@ class HTTP2Connection:
     def has_room(self) -> bool:
         """Return whether a further request may use it now; after a long silence ask whether the backend is there."""
         session = self.session
-        most = min(session.peer_max_streams, self._most)
+        most = min(session.peer_max_streams, 1 if self._alone else MOST_STREAMS)
         if self.is_closed or self.is_retired or self.leases >= most or not session.has_settings:
             return False
         if self._clock() - self.heard_at > SILENT:
@@ -174,8 +174,8 @@ class HTTP2Connection:
     def release(self) -> None:
         """End a lease."""
         self.leases -= 1
-        if self._most < MOST_STREAMS:
-            self._most += 1
+        if self._alone:
+            self._alone -= 1
         if self.session.resets_sent != self._resets:
             self._count_resets()
         if not self.leases:
@@ -260,7 +260,7 @@ class HTTP2Connection:
             if event.code != NO_ERROR:
                 self.why = f"the backend sent GOAWAY: {error_name(event.code)}"
             has_excluded = event.last_id < self.session.highest_id
-            if event.last_id < 2 * SHORT_LIVED and (has_excluded or self._most < MOST_STREAMS):
+            if event.last_id < 2 * SHORT_LIVED and (has_excluded or self._alone > 0):
                 self.is_short_lived = True
             self.retire()
             self._changed(self)

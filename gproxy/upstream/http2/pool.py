@@ -144,9 +144,15 @@ class HTTP2Pool:
         return None
 
     def _wait(self, request: Request) -> HTTP2Connection | None:
-        """Wait for a leased connection behind all others that wait; return None if the backend speaks HTTP/1.1."""
+        """Wait for a leased connection; return None if the backend speaks HTTP/1.1.
+
+        The place is behind all others that wait. A repeated request has had one, so it is before them.
+        """
         place = WaitingRequest(request)
-        self._waiting.append(place)
+        if request.tries > 1:
+            self._waiting.appendleft(place)
+        else:
+            self._waiting.append(place)
         self._open_another()
         try:
             return place.wait()

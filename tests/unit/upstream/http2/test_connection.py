@@ -10,7 +10,7 @@ from gproxy.http.h2.events import GoAwayReceived, HeadReceived
 from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
 from gproxy.http.headers import Headers
 from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, UnansweredError
-from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS, HTTP2Connection
+from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS, SHORT_LIVED, HTTP2Connection
 
 from .conftest import turn_until
 
@@ -234,7 +234,7 @@ def test_streams_that_have_only_to_end_are_bounded_in_number(connected):
     assert [one.is_closed for one in asked] == [True] * MOST_STREAMS + [False]
 
 
-def test_a_cautious_connection_takes_one_more_request_for_each_that_has_ended(pair, clock):
+def test_a_cautious_connection_takes_its_first_requests_one_at_a_time(pair, clock):
     sock, peer = pair()
     connection = HTTP2Connection(
         sock, sock.channel(), lambda _: None, is_tls=False, is_cautious=True, clock=clock
@@ -242,13 +242,14 @@ def test_a_cautious_connection_takes_one_more_request_for_each_that_has_ended(pa
     connection.start()
     peer.start()
     turn_until(connection.settled.is_set)
-    for most in range(1, 5):
-        for _ in range(most):
-            assert connection.has_room()
-            connection.leases += 1
+    for _ in range(SHORT_LIVED):
+        assert connection.has_room()
+        connection.leases += 1
         assert not connection.has_room()
-        connection.leases -= most - 1
         connection.release()
+    for _ in range(3):
+        assert connection.has_room()
+        connection.leases += 1
     connection.close()
 
 

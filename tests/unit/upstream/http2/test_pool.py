@@ -54,8 +54,9 @@ class Scene:
             peer.start()
         return sock
 
-    def lease(self, upgrade=None, client=None):
+    def lease(self, upgrade=None, client=None, tries=1):
         asked = request()
+        asked.tries = tries
         asked.upgrade, asked.client_stream = upgrade, client
         return self.pool.lease(NAME, None, asked)
 
@@ -116,6 +117,17 @@ def test_a_request_that_comes_while_others_wait_waits_behind_them(scene):
     assert not third.ready()
     next_one.close()
     third.get(timeout=1).close()
+
+
+def test_a_repeated_request_waits_before_all_others(scene):
+    one = scene({"max_streams": 1}, most=1)
+    held = one.lease()
+    (other,) = one.leases(1)
+    repeated = gevent.spawn(one.lease, tries=2)
+    gevent.sleep(0)
+    held.close()
+    repeated.get(timeout=1).close()
+    other.get(timeout=1).close()
 
 
 @pytest.mark.parametrize("when", ["waiting", "served"])
