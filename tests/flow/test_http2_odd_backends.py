@@ -11,13 +11,18 @@ from http2_raw_backend import OK, RawBackend, data, fine, literals
 from gproxy.http.h2.events import HeadReceived, InterimReceived, TrailersReceived
 from gproxy.http.h2.frames import (
     CANCEL,
+    ENABLE_CONNECT_PROTOCOL,
     MAX_CONCURRENT_STREAMS,
     NO_ERROR,
+    PING,
     PROTOCOL_ERROR,
     RST_STREAM,
     goaway,
     headers_frames,
+    ping,
+    rst_stream,
     settings,
+    window_update,
 )
 from gproxy.http.h2.never_indexed import NeverIndexed
 from gproxy.http.headers import Headers
@@ -220,4 +225,77 @@ def test_a_backend_that_ends_each_connection_after_a_few_requests(play, method, 
             answers = list(threads.map(lambda n: play.gateway.get(f"/short/{n}", length, method=method), range(count)))
         assert [answer.status for answer in answers] == [200] * count
     assert len(play.backend.requests) < 80 + 60  # the first burst is mostly in vain
+    play.backend.cut()
+
+
+# RFC 9113 section 8.1: a backend may end the upload with RST_STREAM(NO_ERROR) once its response is complete.
+
+
+@pytest.mark.parametrize(("when", "status"), [("together", 200), ("together", 413), ("apart", 200), ("beside", 200)])
+def test_a_complete_response_outlives_the_reset_of_its_upload(play, connect, when, status):
+    def act(link, stream_id):
+        link.send(window_update(0, 1 << 20), link.head(stream_id, [(":status", str(status))]))
+        if when == "beside":
+            link.read_until(lambda: len(link.uploaded(stream_id)) > 30_000 or link.resets(stream_id))
+        link.send(data(stream_id, b"complete", end=True))
+        if when == "apart":
+            link.send(ping(b"to and f"))
+            link.read_until(lambda: link.of(PING))
+        link.send(rst_stream(stream_id, NO_ERROR))
+
+    play.backend.act = act
+    with play.gateway.connect() as wire:
+        wire.send(f"POST /upload/{when} HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
+        wire.send(bytes(100_000))
+        answer = wire.read_response()
+        assert (answer.status, answer.body) == (status, b"complete")
+    client = connect()
+    stream = client.request("/upload", ("content-length", "300000"), method="POST", end=False)
+    client.upload(stream, bytes(50_000), end=False)
+    assert client.response(stream) == (status, b"complete")
+    assert len({id(link) for link, _, _ in play.backend.requests}) == 1
+
+
+def test_a_reset_without_a_complete_response_is_a_failure(play):
+    play.backend.act = lambda link, stream_id: link.send(
+        link.head(stream_id), data(stream_id, b"part"), rst_stream(stream_id, NO_ERROR)
+    )
+    with play.gateway.connect() as wire:
+        wire.send("POST /part HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
+        wire.send(bytes(100_000))
+        answer = wire.read_response()
+        assert answer.status == 502 or not answer.complete
+
+
+def test_an_error_without_content_ends_the_upload_though_its_stream_never_ends(play, connect):
+    head = [(":status", "413"), ("content-length", "0")]
+    play.backend.act = lambda link, stream_id: link.send(link.head(stream_id, head))
+    client = connect()
+    stream = client.request("/never", ("content-length", "300000"), method="POST", end=False)
+    assert client.response(stream) == (413, b"")
+    link, stream_id, _ = play.backend.requests[-1]
+    eventually(lambda: link.resets(stream_id) == [CANCEL], "the reset of the upload")
+    assert play.gateway.line("/never")["reason"] == "-"
+
+
+def test_a_length_in_the_success_of_a_websocket_means_nothing(play, stopwatch):
+    """RFC 9110 section 9.3.6 wants it to be ignored."""
+
+    def act(link, stream_id):
+        link.send(link.head(stream_id, [*OK, ("content-length", "0")]))
+        link.read_until(lambda: link.uploaded(stream_id) == b"ping")
+        link.send(data(stream_id, b"pong", end=True))
+
+    play.backend.cut()
+    play.backend.act, play.backend.greeting = act, settings([(ENABLE_CONNECT_PROTOCOL, 1)])
+    with play.gateway.connect() as wire:
+        wire.send("GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
+        wire.send("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        with stopwatch:
+            head = wire.read_until(b"\r\n\r\n").lower()
+        assert head.startswith(b"http/1.1 101 ")
+        assert b"content-length" not in head
+        wire.send(b"ping")
+        assert wire.read_exactly(4) == b"pong"
+    assert stopwatch.seconds < 0.4
     play.backend.cut()

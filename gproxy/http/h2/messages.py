@@ -203,6 +203,8 @@ class MessageReceiver(ControlReceiver):
             return
         stream.has_head = True
         owed = 0 if stream.is_without_body else head.framing
+        if stream.is_connect and head.status < 300:
+            owed = -1
         if ended and owed > 0:
             raise Malformed(_NO_CONTENT_FOLLOWS)
         stream.owed = owed

@@ -155,6 +155,7 @@ class Sender:
         state = HALF_CLOSED_LOCAL if end else OPEN
         stream = Stream(stream_id, state, self.peer.initial_window, self.options.initial_window)
         stream.is_without_body = method == "HEAD"
+        stream.is_connect = bool(protocol)
         stream.has_sent_head = True
         self.streams[stream_id] = stream
         self._append(frames.headers_frames(stream_id, block, end=end))

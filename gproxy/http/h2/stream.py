@@ -35,8 +35,8 @@ class Stream(Windows):
     """An exchange. The session changes it; its user sets `owner`, and reads the rest."""
 
     __slots__ = (
-        "has_head", "has_sent_head", "held", "id", "incremental", "is_counted", "is_without_body", "owed", "owner",
-        "state", "urgency",
+        "has_head", "has_sent_head", "held", "id", "incremental", "is_connect", "is_counted", "is_without_body", "owed",
+        "owner", "state", "urgency",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, state: int, send_window: int, size: int) -> None:
@@ -54,6 +54,8 @@ class Stream(Windows):
         self.has_sent_head = False
         #: True for the response to a HEAD request: its Content-Length promises nothing.
         self.is_without_body = False
+        #: True for an extended CONNECT of ours: a Content-Length of its success means nothing (RFC 9110 section 9.3.6).
+        self.is_connect = False
         #: True while the stream counts against `max_streams`.
         self.is_counted = False
         #: The order of sending (RFC 9218): 0 is sent first; incremental streams of one urgency take turns.

@@ -6,7 +6,7 @@ import gevent
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
-from gproxy.http.errors import ClientGone, HTTPError
+from gproxy.http.errors import ClientGone, HTTPError, Incomplete
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.framing import Reader
 from gproxy.http.headers import Headers
@@ -164,6 +164,10 @@ class BackendStream(BackendConnection):
                 self._send_piece(stream, body)
         except Interrupted:
             pass  # what is left of the piece waits in the stream, which sends it once the backend has room
+        except Incomplete:
+            if not stream.has_ended:
+                raise
+            self.upload = _FAILED  # the response is complete, and needs no more of the request (RFC 9113 section 8.1)
         finally:
             stream.is_interruptible = False
             stream.client = client

@@ -34,7 +34,8 @@ class ResponseStream(HTTP2Stream):
     """The stream of one request to a backend; its waits raise ClientGone if the client leaves."""
 
     __slots__ = (
-        "_body", "_interim", "client", "deadline", "head", "is_interruptible", "tunnel_client", "uploader", "why",
+        "_body", "_interim", "_is_late", "client", "deadline", "head", "is_interruptible", "tunnel_client", "uploader",
+        "why",
     )  # fmt: skip
 
     def __init__(self, transport: HTTP2Transport, stream: Stream, body: Body) -> None:
@@ -43,6 +44,8 @@ class ResponseStream(HTTP2Stream):
         #: The final head, once it has arrived.
         self.head: ResponseHead | None = None
         self._interim: deque[ResponseHead] = deque()
+        #: True for a response without content whose end has not come in time.
+        self._is_late = False
         #: The client that waits for the response.
         self.client: Waitable | None = None
         #: The client of a tunnel, whose end is not observed here.
@@ -78,7 +81,7 @@ class ResponseStream(HTTP2Stream):
     def is_bodiless(self) -> bool:
         """True if the response is complete with its head: nothing that may follow belongs to it (RFC 9110 6.4.1)."""
         head = self.head
-        return head is not None and (self.stream.is_without_body or head.status in _WITHOUT_BODY)
+        return head is not None and (self.stream.is_without_body or head.status in _WITHOUT_BODY or self._is_late)
 
     def next_head(self) -> ResponseHead:
         """Return the next head, an interim or the final one; wait for it. Raises `end_error`, and ClientGone."""
@@ -93,15 +96,18 @@ class ResponseStream(HTTP2Stream):
         return self._interim.popleft()
 
     def _await_end(self, head: ResponseHead) -> None:
-        """Wait a bit for the end of a response without content, which may come in another frame.
+        """Wait a bit for the end of a response without content, which may come in another frame, behind trailers.
 
-        A client could take the response for complete, and leave, before the backend has ended it.
+        A client could take the response for complete, and leave, before the backend has ended it. If no end comes, the
+        response is complete without it, unless the backend may wait for the rest of the request.
         """
-        if head.framing or self.has_ended or self.is_closed or self.is_bodiless:
+        if head.framing or self.has_ended or self.is_closed or self.is_bodiless or self.stream.is_connect:
             return
         with gevent.Timeout(_END_WAIT, False):
             self.has_event = False
             self.wait()
+        needs_request = self.stream.may_send and head.status < 400
+        self._is_late = not (self.has_ended or self.is_closed or needs_request)
 
     def lose(self, why: str) -> None:
         """End a stream whose connection is lost, and wake who waits for it."""
