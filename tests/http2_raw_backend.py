@@ -8,7 +8,7 @@ import hpack
 
 from gproxy.http.h2 import frames
 from gproxy.http.h2.frames import frame
-from gproxy.testing.gateway import PATIENCE
+from gproxy.testing.gateway import PATIENCE, eventually
 
 OK = [(":status", "200")]
 
@@ -171,10 +171,12 @@ class RawBackend:
         self.greeting = frames.settings([])
         self.acknowledges = True
 
-    def cut(self):
-        """End the present connections: the next request gets a new one."""
+    def retire(self):
+        """Let the gateway end the present connections: the next request gets a new one."""
         for link in self.links:
-            link.cut()
+            link.send(frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR))
+        for link in self.links:
+            eventually(lambda link=link: link.is_closed, "the end of a connection")
         self.links.clear()
 
     def _accept(self):
@@ -194,4 +196,5 @@ class RawBackend:
 
     def __exit__(self, *_):
         self._listener.close()
-        self.cut()
+        for link in self.links:
+            link.cut()

@@ -4,14 +4,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import odd_frames
 import pytest
 from conftest import Scene
 from http2_raw_backend import OK, RawBackend, data, fine, literals
 
-from gproxy.http.h2.events import HeadReceived, InterimReceived, TrailersReceived
+from gproxy.http.h2.events import HeadReceived, InterimReceived, StreamReset, TrailersReceived
 from gproxy.http.h2.frames import (
     CANCEL,
     ENABLE_CONNECT_PROTOCOL,
+    GOAWAY,
+    INTERNAL_ERROR,
     MAX_CONCURRENT_STREAMS,
     NO_ERROR,
     PING,
@@ -164,7 +167,7 @@ def test_the_place_of_a_stream_that_has_only_to_end_goes_to_another_request(play
         else:
             link.answer(stream_id)
 
-    play.backend.cut()
+    play.backend.retire()
     play.backend.act, play.backend.greeting = act, settings([(MAX_CONCURRENT_STREAMS, 1)])
     with stopwatch:
         for _ in range(5):
@@ -174,7 +177,7 @@ def test_the_place_of_a_stream_that_has_only_to_end_goes_to_another_request(play
     assert len(play.backend.links) == 1
     link = play.backend.links[0]
     assert [frame[2] for frame in link.of(RST_STREAM)] == [1, 5, 9, 13, 17]
-    play.backend.cut()
+    play.backend.retire()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -217,7 +220,7 @@ def test_a_backend_that_ends_each_connection_after_a_few_requests(play, method, 
             if stream_id == 2 * each - 1:
                 link.send(goaway(stream_id, NO_ERROR))
 
-    play.backend.cut()
+    play.backend.retire()
     play.backend.act = act
     length = "Content-Length: 0" if method == "POST" else "X-None: 0"
     for count in (40, 40):
@@ -225,7 +228,7 @@ def test_a_backend_that_ends_each_connection_after_a_few_requests(play, method, 
             answers = list(threads.map(lambda n: play.gateway.get(f"/short/{n}", length, method=method), range(count)))
         assert [answer.status for answer in answers] == [200] * count
     assert len(play.backend.requests) < 80 + 60  # the first burst is mostly in vain
-    play.backend.cut()
+    play.backend.retire()
 
 
 # RFC 9113 section 8.1: a backend may end the upload with RST_STREAM(NO_ERROR) once its response is complete.
@@ -286,7 +289,7 @@ def test_a_length_in_the_success_of_a_websocket_means_nothing(play, stopwatch):
         link.read_until(lambda: link.uploaded(stream_id) == b"ping")
         link.send(data(stream_id, b"pong", end=True))
 
-    play.backend.cut()
+    play.backend.retire()
     play.backend.act, play.backend.greeting = act, settings([(ENABLE_CONNECT_PROTOCOL, 1)])
     with play.gateway.connect() as wire:
         wire.send("GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
@@ -298,4 +301,71 @@ def test_a_length_in_the_success_of_a_websocket_means_nothing(play, stopwatch):
         wire.send(b"ping")
         assert wire.read_exactly(4) == b"pong"
     assert stopwatch.seconds < 0.4
-    play.backend.cut()
+    play.backend.retire()
+
+
+# Each odd frame, and each broken one.
+
+
+def sends(pieces):
+    return lambda link, stream_id: link.send(
+        *(one if isinstance(one, bytes) else one(link, stream_id) for one in pieces)
+    )
+
+
+def ask(play, connect, pieces):
+    """The answers to a client of each version, and the links and streams of these requests."""
+    play.backend.retire()  # after many resets of ours, a connection takes no further request
+    play.backend.act = sends(pieces)
+    client = connect(window=1 << 20)
+    client.session._decoder._size_limit = 1 << 20  # it takes any head
+    with play.gateway.connect() as wire:
+        wire.send("GET /odd HTTP/1.1\r\nHost: a\r\n\r\n")
+        while (first := wire.read_response()).status in range(100, 200):
+            pass
+    stream = client.request("/odd")
+    second = client.response(stream)
+    requests = [(link, stream_id) for link, stream_id, _ in play.backend.requests]
+    play.backend.act = fine
+    assert play.gateway.get("/after").body == b"fine"
+    return first, second, client.of(stream, StreamReset), requests
+
+
+@pytest.mark.parametrize("name", odd_frames.LEGAL)
+def test_odd_frames(play, connect, name):
+    first, second, resets, requests = ask(play, connect, odd_frames.LEGAL[name])
+    assert (first.status, first.body, second, resets) == (200, b"fine", (200, b"fine"), [])
+    assert {link for link, _ in requests} == {play.backend.requests[-1][0]}
+    assert requests[0][0].of(RST_STREAM) == requests[0][0].of(GOAWAY) == []
+
+
+@pytest.mark.parametrize("name", odd_frames.MALFORMED)
+def test_malformed_responses_fail_alone(play, connect, name):
+    code, pieces = odd_frames.MALFORMED[name]
+    first, second, resets, requests = ask(play, connect, pieces)
+    assert (first.status, second[0], resets) == (502, 502, [])
+    eventually(lambda: all(link.resets(stream_id) == [code] for link, stream_id in requests), "resets")
+    assert {link for link, _ in requests} == {play.backend.requests[-1][0]}
+    assert play.gateway.line("/odd")["reason"] == "backend_protocol"
+
+
+@pytest.mark.parametrize("name", odd_frames.BROKEN_OFF)
+def test_responses_that_become_malformed_break_off(play, connect, name):
+    code, pieces = odd_frames.BROKEN_OFF[name]
+    first, second, resets, requests = ask(play, connect, pieces)
+    assert (first.status, first.complete, second[0]) == (200, False, 200) or first.status == second[0] == 502
+    assert [one.code for one in resets] == [INTERNAL_ERROR] * (second[0] == 200)
+    eventually(lambda: all(link.resets(stream_id) == [code] for link, stream_id in requests), "resets")
+    assert {link for link, _ in requests} == {play.backend.requests[-1][0]}
+
+
+@pytest.mark.parametrize("name", odd_frames.FATAL)
+def test_faults_end_a_connection(play, connect, name):
+    code, pieces = odd_frames.FATAL[name]
+    first, second, resets, requests = ask(play, connect, pieces)
+    assert (first.status, second[0], resets) == (502, 502, [])
+    assert len({*(link for link, _ in requests), play.backend.requests[-1][0]}) == 3
+    for link, _ in requests:
+        eventually(lambda link=link: link.is_closed, "the end of the connection")
+        assert link.goaways() == [code]
+    assert play.gateway.line("/odd")["reason"] == "backend_reset"
