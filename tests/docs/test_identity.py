@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
+import forked
 import pytest
 
 from gproxy.testing.authority import Authority
@@ -67,7 +68,7 @@ def folder(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "etc/keys.ini").write_text(KEYS)
     command = [sys.executable, "-m", "gproxy", "password", "alice", "--file", "etc/users"]
-    subprocess.run(command, cwd=tmp_path, input="correct horse battery\n", text=True, check=True)
+    forked.run(command, cwd=tmp_path, input="correct horse battery\n", text=True, check=True)
     authority = Authority(tmp_path / "tls", "services-ca")
     authority.path.rename(tmp_path / "tls/services-ca.crt")
     for name in ("tools.example.com", "gateway"):
@@ -82,7 +83,7 @@ def check(folder, text):
     (folder / "gproxy.ini").write_text(text)
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
     environ = {"PATH": os.environ["PATH"], **ENVIRON}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+    done = forked.run(command, cwd=folder, env=environ, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 

@@ -5,7 +5,6 @@ import json
 import re
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from base64 import b64encode
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import forked
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -122,7 +122,7 @@ def write_modules(folder):
 def test_a_file_has_no_mistake_and_no_warning(folder, title):
     (folder / "gproxy.ini").write_text(FILES[title])
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-    done = subprocess.run(command, cwd=folder, env={"PATH": "/usr/bin:/bin", **ENVIRON}, capture_output=True, text=True)
+    done = forked.run(command, cwd=folder, env={"PATH": "/usr/bin:/bin", **ENVIRON}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -209,7 +209,7 @@ def bearer(issuer, **claims):
 def explain(folder, *arguments):
     command = [sys.executable, "-m", "gproxy", "explain", "--config", "gproxy.ini", *arguments]
     environ = {"PATH": "/usr/bin:/bin", **ENVIRON}
-    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=True).stdout
+    return forked.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=True).stdout
 
 
 def chatting(peer, backend):

@@ -4,7 +4,6 @@ import re
 import socket
 import sqlite3
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
+import forked
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -74,7 +74,7 @@ def test_a_recipe_has_no_mistake_and_no_warning(folder, title, number):
     write_modules(title, folder)
     (folder / "gproxy.ini").write_text(blocks(title, "ini")[number])
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-    done = subprocess.run(command, cwd=folder, env={"PATH": "/usr/bin:/bin", **ENVIRON}, capture_output=True, text=True)
+    done = forked.run(command, cwd=folder, env={"PATH": "/usr/bin:/bin", **ENVIRON}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import forked
 import pytest
 
 from gproxy.testing.backends import reply
@@ -258,7 +259,7 @@ def test_check_says_what_is_wrong_with_a_policy(tmp_path, source, balance, said)
     ini = f"[route:a]\nupstream = a\n[upstream:a]\nbackends = http://a\nbalance = {balance}\nretries = -1\n"
     (tmp_path / "gproxy.ini").write_text(ini + f"[upstream:b]\nbackends = http://a\nbalance = {balance}\n")
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    found = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert found.returncode == 2
     first, second, third, *_ = found.stderr.splitlines()
     assert first.startswith(f"gproxy.ini:5: [upstream:a] balance: {said}")
@@ -304,7 +305,7 @@ def test_check_knows_the_options_of_a_policy(tmp_path, options, said):
         lines[4] = ""
     (tmp_path / "gproxy.ini").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    found = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert found.stderr.splitlines()[: len(said)] == [f"gproxy.ini:{line}" for line in said]
     assert found.returncode == (2 if said else 0)
 
@@ -315,7 +316,7 @@ def test_routes_shows_what_stands_behind_a_backend(tmp_path):
         f"[route:a]\nupstream = a\n[upstream:a]\nbackends = {backends}\nbalance = p2c\n"
     )
     command = [sys.executable, "-m", "gproxy", "routes", "--config", "gproxy.ini"]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout
+    said = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout
     assert backends in said
     assert "a, p2c, retries 1" in said
 

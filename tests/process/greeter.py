@@ -1,9 +1,10 @@
 """A gateway with an admin listener and a handler in `greeting.py`, which tests change; and its commands."""
 
-import subprocess
 import sys
 from contextlib import contextmanager
 from typing import NamedTuple
+
+import forked
 
 from gproxy.testing.gateway import RunningGateway, eventually
 
@@ -47,5 +48,5 @@ class Done(NamedTuple):
 def command(gateway, *arguments, where=()):
     """Run a command to its end; `where` says which gateway is meant, by default the one with this file."""
     where = where or ("--config", str(gateway.config))
-    done = subprocess.run([sys.executable, "-m", "gproxy", *arguments, *where], capture_output=True, text=True)
+    done = forked.run([sys.executable, "-m", "gproxy", *arguments, *where], capture_output=True, text=True)
     return Done(done.returncode, done.stdout, done.stderr)

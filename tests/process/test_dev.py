@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import forked
 import pytest
 from shipped import PORTS, ROOT, curl, shipped
 from test_scripts import demo_ports  # noqa: F401 a fixture
@@ -52,7 +53,7 @@ def test_it_has_settings_of_its_own_and_leaves_nothing_behind(tmp_path, demo_por
         assert json.loads(curl(urls[3]))["status"] == "up"
         place = re.search(r"gproxy dashboard --admin (\S+)", text)[1]
         assert AdminClient(place).get("/v1/status")["workers"]
-        listed = subprocess.run(
+        listed = forked.run(
             [sys.executable, "-m", "gproxy", "ps", "--admin", place], capture_output=True, text=True, timeout=30
         )
         assert "0 requests in flight" in listed.stdout
@@ -81,7 +82,7 @@ def test_a_file_that_is_saved_takes_effect(tmp_path, demo_ports):  # noqa: F811
 def test_wrong_settings_are_said_once(tmp_path, demo_ports):  # noqa: F811
     (tmp_path / "gproxy.ini").write_text("[gatway]\n")
     command = [sys.executable, "-m", "gproxy", "dev", "--config", "gproxy.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "gproxy.ini:1: [gatway] unknown section; did you mean [gateway]?\n"
     eventually(lambda: not any(map(is_open, PORTS)), "the end of the backends")

@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import datetime
 
+import forked
 import pytest
 from shipped import PUBLIC, UNLIMITED, line_with, running, shipped
 
@@ -173,7 +174,7 @@ def test_a_log_that_cannot_be_opened_is_one_line_and_exit_1(tmp_path, access):
     (tmp_path / "folder").mkdir()
     (tmp_path / "gproxy.ini").write_text(shipped((1, 2, 3), ("access = log/access.log", f"access = {access}")))
     command = [sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{free_port()}", "--config", "gproxy.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
     (error,) = [line for line in done.stderr.splitlines() if " WARNING " not in line]
     assert access in error

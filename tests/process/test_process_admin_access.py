@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import forked
 import pytest
 from admin_listener import READ_TOKEN, TOKEN, Admin
 
@@ -184,7 +185,7 @@ def test_requests_to_the_admin_listener_are_in_no_access_log(admin):
 def ps(admin, *arguments, **environ):
     """The result of `gproxy ps` over TCP."""
     command = [sys.executable, "-m", "gproxy", "ps", "--admin", *(arguments or (f"http://127.0.0.1:{admin.port}",))]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ}, timeout=60)
+    return forked.run(command, capture_output=True, text=True, env={**os.environ, **environ}, timeout=60)
 
 
 def test_a_command_takes_a_token_with_a_line_end_and_never_prints_one(admin):

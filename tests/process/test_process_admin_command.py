@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import forked
 import pytest
 from admin_listener import client_of, status_of, two_workers
 
@@ -33,7 +34,7 @@ def gateway(tmp_path_factory):
 def run(gateway, *arguments):
     """Return the exit code, what the command prints, and what it says on standard error."""
     command = [*COMMAND, *arguments, "--config", str(gateway.config)]
-    done = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    done = forked.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 

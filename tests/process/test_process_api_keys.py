@@ -2,11 +2,11 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
+import forked
 import pytest
 
 from gproxy.identity.secrets.api_keys import hash_of, new_key
@@ -57,7 +57,7 @@ def find(digest):
 
 def command(folder, *arguments, stdin=""):
     """Run a command of gproxy in the folder, and return its output."""
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "gproxy", *arguments],
         cwd=folder, input=stdin, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
@@ -260,7 +260,7 @@ def test_check_names_a_lookup_that_is_none(tmp_path, backend, lookup, message):
         .replace("keys = keys.ini", f"lookup = {lookup}")
     )
     (tmp_path / "gproxy.ini").write_text(text)
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"],
         cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
@@ -274,7 +274,7 @@ def test_check_names_the_lines_of_a_file_of_keys(tmp_path, backend):
     hashed = hash_of(new_key())
 
     def check():
-        return subprocess.run(
+        return forked.run(
             [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"],
             cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import forked
 import pytest
 
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
@@ -400,7 +401,7 @@ def test_a_wrong_app_is_reported_with_its_line(tmp_path, app, message, other):
     )
     (tmp_path / "gproxy.ini").write_text(f"[route:shop]\napp = {app}\n{other}")
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "gproxy.ini:2: [route:shop] app: " in done.stderr
     assert message in done.stderr
@@ -414,7 +415,7 @@ def test_routes_and_explain_name_the_app(tmp_path):
 
     def run(*words):
         command = [sys.executable, "-m", "gproxy", words[0], "--config", "gproxy.ini", *words[1:]]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout
+        return forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout
 
     assert "app       shop_app:application, in threads" in run("routes")
     shown = run("explain", "GET", "/shop/cart")

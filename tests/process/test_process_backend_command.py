@@ -2,12 +2,12 @@
 
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
 
+import forked
 import pytest
 from admin_listener import client_of, status_of, two_workers
 
@@ -37,7 +37,7 @@ class Scene:
         """Run a command; return its exit code, what it prints, and what it says on standard error."""
         place = place if place is not None else ("--config", str(self.gateway.config))
         command = [sys.executable, "-m", "gproxy", *arguments, *place]
-        done = subprocess.run(command, cwd=self.gateway.folder, capture_output=True, text=True, timeout=60)
+        done = forked.run(command, cwd=self.gateway.folder, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
     def change(self, *action):

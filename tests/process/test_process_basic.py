@@ -8,6 +8,7 @@ import threading
 import time
 from base64 import b64encode
 
+import forked
 import pytest
 from started import started
 
@@ -72,7 +73,7 @@ def argon2(password):
 
 
 def ours_writes(folder, user, password, *options):
-    subprocess.run(
+    forked.run(
         [sys.executable, "-m", "gproxy", "password", user, "--file", "users", *options],
         cwd=folder, input=password + "\n", text=True, check=True, capture_output=True, timeout=60,
     )  # fmt: skip
@@ -201,7 +202,7 @@ def test_check_names_the_lines_with_weak_hashes(tmp_path, backend):
     htpasswd(file, "carol", "secret", "-s")
     htpasswd(file, "dave", "secret", "-d")
     (tmp_path / "gproxy.ini").write_text(INI.replace("{workers}", "1").replace("{port}", str(backend.port)))
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

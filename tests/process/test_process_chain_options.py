@@ -1,8 +1,8 @@
 """Where operators see handlers that only report and handlers that fail: commands, the start, and the monitor."""
 
-import subprocess
 import sys
 
+import forked
 import pytest
 
 from gproxy.commands.live.admin_client import AdminClient
@@ -62,7 +62,7 @@ def client(gateway):
 
 def run(gateway, *arguments):
     command = [sys.executable, "-m", "gproxy", arguments[0], *arguments[1:], "--config", str(gateway.config)]
-    return subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    return forked.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
 
 
 def at(gateway, section, option):

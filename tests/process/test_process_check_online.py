@@ -1,8 +1,8 @@
 """`gproxy check --online` asks issuers and endpoints, with a line for each and a status."""
 
-import subprocess
 import sys
 
+import forked
 import pytest
 
 from gproxy.testing.gateway import free_port
@@ -47,7 +47,7 @@ def check(tmp_path, issuer):
     def run(*arguments, code=0):
         command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini", *arguments]
         environ = {"PATH": "/usr/bin:/bin", "SECRET": SECRET}
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environ)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environ)
         assert done.returncode == code, (done.stdout, done.stderr)
         assert done.stderr == ""
         assert SECRET not in done.stdout

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import forked
 import pytest
 from admin_listener import JSON, Admin, answer_of
 
@@ -79,7 +80,7 @@ def test_a_request_that_follows_on_a_connection_is_not_passed_on_unchecked(admin
 
 def test_without_a_monitor_the_command_ends_with_the_reason(tmp_path):
     command = [sys.executable, "-m", "gproxy", "dashboard", "--admin", f"unix:{tmp_path}/nothing.sock"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = forked.run(command, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (1, "")
     assert "does not answer" in done.stderr
 
@@ -87,6 +88,6 @@ def test_without_a_monitor_the_command_ends_with_the_reason(tmp_path):
 @pytest.mark.parametrize("port", ["99999", "-1", "x"])
 def test_a_wrong_port_is_a_wrong_argument(tmp_path, port):
     command = [sys.executable, "-m", "gproxy", "dashboard", "--admin", f"unix:{tmp_path}/no.sock", f"--port={port}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = forked.run(command, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"argument --port: expected a port from 0 to 65535; found '{port}'" in done.stderr

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import forked
 import pytest
 from admin_listener import client_of
 from debug_terminal import PROMPT, CommandTerminal, wait
@@ -434,7 +435,7 @@ def asked_over_tcp(port, token):
 
 
 def command(gateway, *arguments):
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "gproxy", "debug", *arguments],
         cwd=gateway.folder,
         capture_output=True,

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import forked
 import pytest
 from shipped import curl
 
@@ -126,12 +127,12 @@ def test_each_route_of_a_settings_file_has_a_line_to_try_and_commands_find_the_a
             "-H 'Host: name.shop.test' URL/", "URL/things", r"URL/…  # a path of ~ /numbers/\d+",
         ]  # fmt: skip
         assert curl("-H", "Host: name.shop.test", "--write-out", "%{http_code}", f"{running.url}/") == b"200"
-        listed = subprocess.run(
+        listed = forked.run(
             [sys.executable, "-m", "gproxy", "ps", "--config", "gproxy.ini"],
             cwd=tmp_path, capture_output=True, text=True, timeout=30,
         )  # fmt: skip
         assert "0 requests in flight" in listed.stdout, listed.stderr
-    listed = subprocess.run(
+    listed = forked.run(
         [sys.executable, "-m", "gproxy", "ps", "--config", "gproxy.ini"],
         cwd=tmp_path, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
@@ -143,7 +144,7 @@ def test_debugging_is_on_unless_the_settings_say_no(tmp_path, turn, said, is_on)
     (tmp_path / "gproxy.ini").write_text(HOSTS + said)
     with dev(tmp_path, "--config", "gproxy.ini"):
         command = [sys.executable, "-m", "gproxy", "debug", "--config", "gproxy.ini", "--path", "/x", "--wait", "1s"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
         assert ("debugging is off" not in done.stderr) is is_on, done.stderr
 
 
@@ -158,7 +159,7 @@ def test_debugging_is_on_unless_the_settings_say_no(tmp_path, turn, said, is_on)
 def test_an_app_that_cannot_be_served(tmp_path, arguments, expected):
     (tmp_path / "shop.py").write_text(APP)
     command = [sys.executable, "-m", "gproxy", "dev", "--bind", f"127.0.0.1:{free_port()}", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert expected in done.stderr
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import forked
 import pytest
 
 from gproxy.testing.gateway import free_port
@@ -64,9 +65,7 @@ def explain(tmp_path):
 
     def run(*arguments, code=0):
         command = [sys.executable, "-m", "gproxy", "explain", "--config", "gproxy.ini", *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
-        )
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
         assert done.returncode == code, done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["gproxy.ini"], "nothing is opened"
         return done.stdout if not code else done.stderr
@@ -279,7 +278,7 @@ respond = 200
 def test_routes_shows_identity_handlers_rules_and_public_routes(tmp_path):
     (tmp_path / "more.ini").write_text(GUARDED)
     command = [sys.executable, "-m", "gproxy", "routes", "--config", "more.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert section(done.stdout, "users")[1:6] == [
         "chain who > allow > respond",
         "identity who (cookie | jwt), optional",
@@ -298,7 +297,7 @@ def test_routes_tells_all_of_it(explain, tmp_path):
     more += "[route:live]\npath = /live\nupstream = users\nstream = yes\ntunnel_timeout = 12h\n"
     (tmp_path / "more.ini").write_text((INI + more) % (1, 1))
     command = [sys.executable, "-m", "gproxy", "routes", "--config", "more.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
     assert section(done.stdout, "users") == [
         "match /users and below",
@@ -350,7 +349,7 @@ def test_patterns_and_their_precedence(tmp_path):
 
     def run(*arguments):
         command = [sys.executable, "-m", "gproxy", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True).stdout
+        return forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True).stdout
 
     assert section(run("explain", "--config", "gproxy.ini", "GET", "/v1/users/7"), "routes") == [
         r"users taken: ~ /v[12]/users/\d+ or /people and below",
@@ -380,7 +379,7 @@ def test_listeners_clients_and_negations(tmp_path):
 
     def run(*arguments, code=0):
         command = [sys.executable, "-m", "gproxy", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
         assert done.returncode == code, done.stderr
         return done.stdout or done.stderr
 

@@ -2,10 +2,10 @@
 
 import json
 import re
-import subprocess
 import sys
 import threading
 
+import forked
 import pytest
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError
@@ -66,7 +66,7 @@ def gateway(tmp_path_factory):
 
 def explain(gateway, identity, *options):
     command = [sys.executable, "-m", "gproxy", "explain", identity, "--config", str(gateway.config), *options]
-    return subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    return forked.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
 
 
 def known(gateway, identity):
@@ -106,7 +106,7 @@ def test_ps_shows_a_request_that_has_failed(gateway):
     identity = gateway.get("/dead/ps")["x-request-id"]
     known(gateway, identity)
     command = [sys.executable, "-m", "gproxy", "ps", "--id", identity, "--config", str(gateway.config)]
-    done = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    done = forked.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "reason      connect_refused\n" in done.stdout
     assert re.search(r"^duration    [\d.]+ (µs|ms|s)$", done.stdout, re.MULTILINE)
@@ -166,10 +166,10 @@ def test_a_failed_handler_shows_its_exception_with_the_line(gateway):
 def test_the_routes_of_the_running_gateway_have_their_last_minute_and_backends(gateway):
     gateway.get("/dead")
     command = [sys.executable, "-m", "gproxy", "routes", "--live", "--config", str(gateway.config)]
-    found = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    found = forked.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
     dead = next(one for one in found.stdout.split("\n\n") if one.startswith("dead"))
     assert "chain     wait" in dead
     assert "http://127.0.0.1:1" in dead
-    data = json.loads(subprocess.run([*command, "--json"], cwd=gateway.folder, capture_output=True, text=True).stdout)
+    data = json.loads(forked.run([*command, "--json"], cwd=gateway.folder, capture_output=True, text=True).stdout)
     assert {route["name"] for route in data["routes"]} == {"dead", "all"}

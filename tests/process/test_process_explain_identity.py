@@ -2,9 +2,9 @@
 
 import base64
 import hashlib
-import subprocess
 import sys
 
+import forked
 import jwt
 import pytest
 
@@ -45,7 +45,7 @@ def gproxy(tmp_path):
 
     def run(command, *arguments, text="", code=0):
         line = [sys.executable, "-m", "gproxy", command, "--config", "gproxy.ini", *arguments]
-        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=30, input=text)
+        done = forked.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=30, input=text)
         assert done.returncode == code, done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["gproxy.ini"], "nothing is opened"
         return done.stdout or done.stderr
@@ -229,7 +229,7 @@ def test_keys_and_passwords_of_files_are_judged_and_the_tier_is_named(tmp_path):
 
     def run(*arguments, text=""):
         command = [sys.executable, "-m", "gproxy", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, input=text)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, input=text)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -278,7 +278,7 @@ def test_the_kept_key_set_verifies_while_the_issuer_is_down(tmp_path):
 
         def run(*arguments, text="", code=0):
             command = [sys.executable, "-m", "gproxy", *arguments, "--config", "gproxy.ini"]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, input=text)
+            done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, input=text)
             assert done.returncode == code, done.stderr
             return done.stdout
 
@@ -321,7 +321,7 @@ def test_what_only_a_running_gateway_knows_is_not_called_rejected(tmp_path):
 
     def explained(*arguments):
         command = [sys.executable, "-m", "gproxy", "explain", "--config", "gproxy.ini", "GET", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return part(done.stdout, "identity")
 

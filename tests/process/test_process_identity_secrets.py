@@ -2,10 +2,10 @@
 
 import base64
 import json
-import subprocess
 import sys
 import time
 
+import forked
 import pytest
 from shipped import signed
 
@@ -61,7 +61,7 @@ def gproxy(folder, *arguments, text=""):
     """What a command prints; it runs with the secrets of the gateway."""
     command = [sys.executable, "-m", "gproxy", *arguments]
     environ = {"PATH": "/usr/bin:/bin", **ENVIRON}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, input=text, env=environ)
+    done = forked.run(command, cwd=folder, capture_output=True, text=True, timeout=60, input=text, env=environ)
     assert done.returncode in {0, 1}, done.stderr
     return done.stdout + done.stderr
 

@@ -3,11 +3,11 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
 
+import forked
 import pytest
 from shipped import UNLIMITED, running, signed
 
@@ -228,7 +228,7 @@ def test_a_warning_has_its_line_and_never_fails_the_start(tmp_path):
     with RunningGateway(WARNED, tmp_path) as gateway:
         assert gateway.get("/users", f"Cookie: sid={token()}").status == 200
         command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0
         places = [line.split(": ")[1] for line in done.stderr.splitlines()]
         assert places == [f"gproxy.ini:{line}" for line in (5, 6, 12, 14)]

@@ -1,12 +1,12 @@
 """An operator sees the requests in flight of all workers, at which line each waits, and cuts one of them."""
 
 import json
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import forked
 import pytest
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError
@@ -315,7 +315,7 @@ def test_no_answer_has_a_query(scene):
 def test_ps_shows_workers_then_requests(scene):
     def ps(*arguments):
         command = [sys.executable, "-m", "gproxy", "ps", "--config", str(scene.gateway.config), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return forked.run(command, capture_output=True, text=True, check=True).stdout
 
     lines = ps("--route", "waits").splitlines()
     assert lines[0].split()[:4] == ["WORKER", "GEN", "PID", "STATE"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import forked
 import pytest
 from admin_listener import client_of
 from started import started
@@ -88,7 +89,7 @@ def begun(gateway):
 
 def command(gateway, *words):
     line = [sys.executable, "-m", "gproxy", "job", *words, "--config", str(gateway.config)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, cwd=gateway.folder)
+    return forked.run(line, capture_output=True, text=True, timeout=60, cwd=gateway.folder)
 
 
 def test_each_slot_runs_once_though_its_leaders_are_killed(tmp_path):
@@ -236,7 +237,7 @@ def test_who_may_not_act_runs_no_job(tmp_path, access):
         if tcp:
             line = [sys.executable, "-m", "gproxy", "job", "run", "prices", "--admin", f"http://127.0.0.1:{port}"]
             environ = {**os.environ, "GPROXY_ADMIN_TOKEN": "secret-token-of-readers"}
-            done = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environ)
+            done = forked.run(line, capture_output=True, text=True, timeout=60, env=environ)
         else:
             done = command(gateway, "run", "prices")
         assert done.returncode == 1

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from secrets import token_hex
 from typing import Any
 
+import forked
 import pytest
 
 from gproxy.testing.authority import Authority
@@ -392,7 +393,6 @@ def test_an_issuer_over_http_beyond_loopback_is_a_problem_of_the_start(start):
 
 
 def test_check_opens_nothing(start, issuer, tmp_path, authority):
-    import subprocess
     import sys
 
     values = {
@@ -408,7 +408,7 @@ def test_check_opens_nothing(start, issuer, tmp_path, authority):
         ini = ini.replace(name, value)
     (tmp_path / "check.ini").write_text(ini)
     command = [sys.executable, "-m", "gproxy", "check", "--config", "check.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert issuer.requests == {}
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import forked
 import pytest
 from hammer import load
 
@@ -42,7 +43,7 @@ def command(folder, *arguments):
 
 
 def logs(folder, *arguments):
-    done = subprocess.run(command(folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=30)
+    done = forked.run(command(folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 

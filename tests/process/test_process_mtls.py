@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import forked
 import jwt
 import pytest
 from cryptography.x509.oid import NameOID
@@ -343,7 +344,7 @@ def test_check_warns_of_certificates_that_never_come(tmp_path, authority):
         ini.replace("{url}", "http://localhost:1") + "[handler:mtls]\n[handler:edge]\nuse = mtls\nsources = xfcc\n"
     )
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0
     assert "no [tls:NAME] has client_auth, so no client has a certificate" in said
@@ -392,7 +393,7 @@ def test_a_delta_list_is_reported_and_not_silently_ignored(tmp_path):
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
     for files, status in ((("complete",), 0), (("complete", "changes"), 2)):
         (tmp_path / "lists").write_text("".join((tmp_path / file).read_text() for file in files))
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == status, done
     assert "client_crl: holds a delta list of CN=own; expected only complete lists" in done.stdout + done.stderr
 
@@ -412,7 +413,7 @@ def test_check_warns_of_authorities_with_which_every_handshake_fails(tmp_path):
     said = []
     for files in (("root",), ("middle",), ("root", "middle")):
         (tmp_path / "authorities").write_text("".join((tmp_path / f"{file}.pem").read_text() for file in files))
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         said.append([line for line in (done.stdout + done.stderr).splitlines() if "client_ca: " in line])
     assert (len(said[0]), len(said[1]), len(said[2])) == (0, 2, 1)
     assert "client_ca: lacks CN=root, so handshakes with certificates of CN=middle fail" in said[1][0]

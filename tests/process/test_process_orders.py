@@ -6,11 +6,11 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import closing
 
+import forked
 import pytest
 from admin_listener import answer_of, client_of, monitors, status_of, two_workers, unix_wire
 
@@ -248,7 +248,7 @@ def silent(client):
 def command(gateway, name, *arguments):
     """What a `gproxy` command prints, and the seconds that it takes."""
     began = time.monotonic()
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "gproxy", name, *arguments, "--config", str(gateway.config)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -2,9 +2,9 @@
 
 import os
 import signal
-import subprocess
 import sys
 
+import forked
 import pytest
 
 from gproxy.testing.gateway import RunningGateway, eventually
@@ -119,6 +119,6 @@ def test_a_bad_name_is_an_error_at_the_start(folder):
     text = INI.replace("WORKERS", "1").replace("FOLDER", str(folder))
     (folder / "bad.ini").write_text(text.replace("use = handlers:Orders", "use = handlers:Orders\nname = orders"))
     command = [sys.executable, "-m", "gproxy", "--config", "bad.ini", "--bind", "unix:bad.sock"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = forked.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "[handler:orders] metric 'orders': expected a counter's name to end with _total" in done.stderr

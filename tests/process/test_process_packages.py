@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import forked
 import pytest
 
 from gproxy.testing.backends import Actor
@@ -75,7 +76,7 @@ def install(folder, *wheels):
 
 
 def gproxy(*arguments, folder, **environ):
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "gproxy", *arguments],
         cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip

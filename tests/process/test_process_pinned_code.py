@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
+import forked
 import pytest
 from admin_listener import answer_of, unix_wire
 
@@ -98,7 +98,7 @@ class Scene:
         return json.loads(self.command("ps", "--json")[1])["generations"]
 
     def command(self, *arguments):
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "gproxy", *arguments, "--config", str(self.gateway.config)],
             capture_output=True, text=True,
         )  # fmt: skip

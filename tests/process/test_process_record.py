@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import forked
 import pytest
 from admin_listener import READ_TOKEN, TOKEN, client_of, monitors, status_of
 from started import started
@@ -123,12 +124,12 @@ class Scene:
 
     def refused(self, *arguments, place=None, name=""):
         path, command = self.command(*arguments, place=place, name=name)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = forked.run(command, capture_output=True, text=True, timeout=60)
         return path, done.returncode, done.stderr
 
     def token(self, user):
         command = [sys.executable, "-m", "gproxy", "token", "--config", str(self.gateway.config), "--sub", user]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = forked.run(command, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout.strip()
 
 
@@ -380,7 +381,7 @@ def test_nothing_is_recorded_where_nobody_may_act(tmp_path):
         gateway.wait_for_line("monitor: serves on")
         file = tmp_path / "none.jsonl"
         line = [sys.executable, "-m", "gproxy", "record", "-o", str(file), "--config", str(gateway.config)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        done = forked.run(line, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, file.exists()) == (1, "", False)
         assert done.stderr.startswith("403"), done.stderr
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import forked
 import pytest
 
 from gproxy.testing.backends import Actor, reply
@@ -95,7 +96,7 @@ def changed(peer, request):
 
 def run(folder, *arguments):
     command = [sys.executable, "-m", "gproxy", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=90)
+    done = forked.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=90)
     return done.returncode, done.stdout, done.stderr
 
 

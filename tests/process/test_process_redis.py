@@ -2,13 +2,13 @@
 
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+import forked
 import pytest
 
 from gproxy.testing.gateway import RunningGateway, eventually
@@ -259,7 +259,7 @@ def test_the_url_may_be_in_a_file_and_lead_to_a_unix_socket_with_a_password(tmp_
         with gateways(tmp_path, f"file:{secret}", "prefix = mine:") as (machine,):
             assert [left(ask(machine)) for _ in range(2)] == [99, 98]
             assert store(machine) == "up"
-            said = subprocess.run(
+            said = forked.run(
                 [sys.executable, "-m", "gproxy", "explain", "--config", machine.config, "GET", "/"],
                 env={"REDIS": f"file:{secret}"},
                 capture_output=True,

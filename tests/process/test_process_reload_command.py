@@ -1,9 +1,9 @@
 """`gproxy reload` and `gproxy rollback`: they wait for the outcome, and exit 1 with the place of what is wrong."""
 
 import json
-import subprocess
 import sys
 
+import forked
 import pytest
 from greeter import CODE, command, running
 
@@ -59,7 +59,7 @@ def test_rollback_of_the_first_generation_exits_1(gateway):
 def test_both_name_what_is_missing_without_an_admin_listener(tmp_path):
     (tmp_path / "gproxy.ini").write_text("[route:all]\npath = /\nrespond = 204\n")
     for name in ("reload", "rollback"):
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "gproxy", name, "--config", "gproxy.ini"],
             capture_output=True, text=True, cwd=tmp_path,
         )  # fmt: skip

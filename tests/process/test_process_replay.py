@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 from gproxy.commands.replay.target import Target
@@ -64,7 +65,7 @@ def replay(tmp_path):
     """Run the command in `tmp_path`; return the exit code, standard output and standard error."""
 
     def run(*arguments):
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "gproxy", "replay", *arguments],
             cwd=tmp_path,
             capture_output=True,

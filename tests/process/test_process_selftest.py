@@ -1,9 +1,9 @@
 """`[server] selftest`: a new generation answers as expected before it serves, and nobody counts its test."""
 
 import re
-import subprocess
 import sys
 
+import forked
 import pytest
 
 from gproxy.testing.backends import Backend, answering
@@ -73,7 +73,7 @@ def start(tmp_path, backend):
 
 def reload(gateway):
     eventually((gateway.folder / "admin.sock").exists, "the admin listener")
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "gproxy", "reload", "--config", str(gateway.config)], capture_output=True, text=True
     )
     return done.returncode, done.stdout + done.stderr

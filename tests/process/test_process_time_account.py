@@ -5,13 +5,13 @@ the test then waits must be in the part.
 """
 
 import re
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from html import escape
 
+import forked
 import pytest
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError
@@ -141,7 +141,7 @@ def check(gateway, answer, part, least, *, in_header=True):
     if in_header:
         assert parts_of(answer)[part.removeprefix("handler.")] == pytest.approx(account[part], abs=ROUNDED)
     command = [sys.executable, "-m", "gproxy", "explain", identity, "--admin", client.place]
-    explained = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=gateway.folder, check=True)
+    explained = forked.run(command, capture_output=True, text=True, timeout=60, cwd=gateway.folder, check=True)
     assert re.search(rf"\n *{re.escape(part)} +{account[part] * 1000:.1f} ms", explained.stdout), explained.stdout
     row = next(row for row in page(client).split("<tr ") if escape(entry["path"]) in row)
     assert f">{part} {readable.duration(account[part])}</li>" in row

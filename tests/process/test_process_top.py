@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 
+import forked
 import pyte
 import pytest
 from admin_listener import Admin
@@ -134,7 +135,7 @@ def test_without_colour_states_are_words_and_the_selection_is_a_mark(shop):
 
 def test_json_and_what_is_no_terminal(shop):
     command = [sys.executable, "-m", "gproxy", "top", "--admin", f"unix:{shop.socket}"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    done = forked.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert set(json.loads(done.stdout)["panes"]) == {"routes", "backends", "requests"}
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = forked.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stderr) == (1, "gproxy top needs a terminal; --json prints the values once\n")

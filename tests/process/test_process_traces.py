@@ -2,10 +2,10 @@
 
 import json
 import re
-import subprocess
 import sys
 import time
 
+import forked
 import pytest
 from otlp_receiver import Receiver
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -391,7 +391,7 @@ def test_explain_shows_the_trace_of_a_request_that_failed(shown):
     command = [sys.executable, "-m", "gproxy", "explain", identity, "--admin", f"unix:{shown.folder}/admin.sock"]
 
     def explained():
-        return subprocess.run(command, cwd=shown.folder, capture_output=True, text=True, timeout=60).stdout
+        return forked.run(command, cwd=shown.folder, capture_output=True, text=True, timeout=60).stdout
 
     eventually(explained, "the monitor to know the request")
     assert re.search(rf"trace_id +{trace}\n", explained())
