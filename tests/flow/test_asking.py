@@ -3,7 +3,7 @@
 import threading
 import time
 
-from conftest import scene
+from scenes import scene
 
 from gproxy.testing.backends import Held, reply
 from gproxy.testing.gateway import eventually

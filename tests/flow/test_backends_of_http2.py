@@ -7,8 +7,8 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from conftest import Scene
 from http2_backend import HTTP2Backend, hello
+from scenes import Scene
 
 from gproxy.http.websocket import accept_of
 from gproxy.testing.authority import Authority

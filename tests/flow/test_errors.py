@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from conftest import scene
+from scenes import scene
 
 from gproxy.testing.backends import reply
 from gproxy.testing.gateway import eventually

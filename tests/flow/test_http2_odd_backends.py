@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import odd_frames
 import pytest
-from conftest import Scene
 from http2_raw_backend import OK, RawBackend, data, fine, literals
+from scenes import Scene
 
 from gproxy.http.h2.events import HeadReceived, InterimReceived, StreamReset, TrailersReceived
 from gproxy.http.h2.frames import (

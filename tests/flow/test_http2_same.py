@@ -8,7 +8,7 @@ import time
 
 import jwt
 import pytest
-from conftest import connect_by_http2, scene
+from scenes import connect_by_http2, scene
 
 from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
 

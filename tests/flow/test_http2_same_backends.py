@@ -7,8 +7,8 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from conftest import Scene
 from http2_backend import HTTP2Backend
+from scenes import Scene
 
 from gproxy.testing.backends import Actor
 from gproxy.testing.gateway import RunningGateway, eventually

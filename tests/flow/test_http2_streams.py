@@ -4,8 +4,8 @@ import socket
 import threading
 
 import pytest
-from conftest import scene
 from http2_streams import StreamClient
+from scenes import scene
 
 from gproxy.http.h2.events import DataReceived, TrailersReceived
 from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR

@@ -4,8 +4,8 @@ import socket
 import ssl
 
 import pytest
-from conftest import scene
 from http2_streams import StreamClient
+from scenes import scene
 
 from gproxy.testing.authority import Authority
 from gproxy.testing.gateway import PATIENCE, free_port

@@ -5,7 +5,7 @@ import time
 
 import jwt
 import pytest
-from conftest import scene
+from scenes import scene
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import serve

@@ -6,7 +6,7 @@ import ssl
 import time
 
 import pytest
-from conftest import scene
+from scenes import scene
 
 from gproxy.config.types.access_log import DEFAULT_FIELDS
 from gproxy.testing.authority import Authority

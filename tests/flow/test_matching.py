@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from conftest import scene
+from scenes import scene
 
 from gproxy.testing.gateway import PATIENCE, Wire, free_port
 

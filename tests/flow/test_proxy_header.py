@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
-from conftest import scene
+from scenes import scene
 
 from gproxy.testing.authority import Authority
 from gproxy.testing.gateway import PATIENCE, Wire, eventually, free_port

@@ -5,7 +5,7 @@ import re
 import socket
 
 import pytest
-from conftest import scene
+from scenes import scene
 
 from gproxy.testing.gateway import Wire, eventually
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from conftest import scene
+from scenes import scene
 
 from gproxy.testing.backends import reply
 from gproxy.testing.gateway import PATIENCE, Wire, eventually

@@ -5,11 +5,11 @@ import ssl
 import threading
 
 import pytest
-from conftest import Scene
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from scenes import Scene
 
 from gproxy.testing.backends import Actor, Backend, reply
 from gproxy.testing.gateway import RunningGateway, eventually

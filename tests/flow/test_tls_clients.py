@@ -8,8 +8,8 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from conftest import scene
 from cryptography.x509.oid import NameOID
+from scenes import scene
 from websockets.asyncio.client import connect
 from websockets.sync.server import serve
 

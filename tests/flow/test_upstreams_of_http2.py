@@ -4,8 +4,8 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from conftest import Scene
 from http2_backend import HTTP2Backend, hello
+from scenes import Scene
 
 from gproxy.testing.gateway import RunningGateway, eventually
 
