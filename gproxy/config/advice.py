@@ -144,9 +144,8 @@ def dropped_credentials(
     """Yield a warning for each `headers` handler whose Authorization does not reach the backends of a route."""
     for name, found in handlers.items():
         text = found.options["request"].text.lower() if "request" in found.options else ""
-        if found.use != "headers" or not any(
-            key.lower() == _AUTHORIZATION for key in getattr(found.handler, "request", ())
-        ):
+        sets = map(str.lower, getattr(found.handler, "request", ()))
+        if found.use != "headers" or _AUTHORIZATION not in sets:
             continue
         dropping = [route for route in routes if (route.upstream or route.app.app) and not route.keeps_authorization]
         where = ", ".join(f"[route:{route.name}]" for route in dropping if name in handler_names(gateway, route))

@@ -105,20 +105,15 @@ class Listeners:
         return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)
 
     def _connection_class(self, address: Address) -> ConnectionClass:
+        hosts = self._tls_hosts
         proxies = self._settings.gateway.trusted_proxies if address.proxy else None
-        if address.tls is not None and self._tls_hosts is not None:
-            default = self._tls_hosts.default(address.tls)
-            return partial(TLSClientConnection, trusted_proxies=proxies, tls_hosts=self._tls_hosts, default=default)
-        guarded = (
-            self._tls_hosts
-            if self._tls_hosts is not None and self._tls_hosts.are_guarded and not address.redirect
-            else None
-        )
-        return (
-            partial(ProxyProtocolConnection, trusted_proxies=proxies, tls_hosts=guarded)
-            if proxies is not None or guarded
-            else ClientConnection
-        )
+        if address.tls is not None and hosts is not None:
+            default = hosts.default(address.tls)
+            return partial(TLSClientConnection, trusted_proxies=proxies, tls_hosts=hosts, default=default)
+        guarded = hosts if hosts is not None and hosts.are_guarded and not address.redirect else None
+        if proxies is None and guarded is None:
+            return ClientConnection
+        return partial(ProxyProtocolConnection, trusted_proxies=proxies, tls_hosts=guarded)
 
     def close(self) -> None:
         """Stop reloading certificates."""

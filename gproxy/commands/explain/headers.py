@@ -42,9 +42,7 @@ def _why(name: str, request: Request, gateway: Gateway) -> str:
         return "concerns only this connection"
     if plain in gateway.trust.identity:
         return "identifies the client, and only a handler may set it"
-    if name == "cookie" or any(
-        name == source.key for handler in gateway.handlers.values() for source in credentials(handler)
-    ):
+    if name in {"cookie", *(source.key for handler in gateway.handlers.values() for source in credentials(handler))}:
         return "is the credential of an identity handler"
     if name == "authorization":
         return "is removed without keep = Authorization"
