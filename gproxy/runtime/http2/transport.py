@@ -5,6 +5,7 @@ turn, in the order of RFC 9218: the lowest urgency first; within one urgency the
 to its end in order of the ids; then one frame of each incremental one in rotation.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -44,7 +45,7 @@ class HTTP2Transport:
         self.hub = gevent.get_hub()
         #: True once the connection has failed: nothing is sent any more.
         self.is_lost = False
-        self._on_turn = self._turn  # PERF: one bound method for all turns
+        self._on_turn: Callable[[], None] = self._turn  # PERF: one bound method for all turns
         self._is_scheduled = False
         #: What the kernel has not taken of the last send, and the watcher that waits for the kernel.
         self._unsent: bytes | memoryview = b""
@@ -224,6 +225,7 @@ class HTTP2Transport:
         """Send nothing any more. This comes before the channel closes: libev aborts on a watcher of a closed socket."""
         self.is_lost = True
         self._unsent = b""
+        self._on_turn = _nothing  # its own method would keep this object until the collector of cycles comes
         self._stop_watching()
 
     def _fail(self) -> None:
@@ -257,3 +259,7 @@ def _precedes(one: Stream, other: Stream) -> bool:
     if one.incremental or other.incremental:
         return other.incremental and not one.incremental
     return one.id < other.id
+
+
+def _nothing() -> None:
+    """Do nothing, in the place of a turn that was scheduled before the end of the connection."""

@@ -143,6 +143,7 @@ class HTTP2ClientConnection(StreamHost):
             self._figures.connections -= 1
             self._lose_streams()
             self._count_resets()
+            self._connection.multiplexed = None  # or both would wait for the collector of cycles, with all they hold
 
     def refuse(self, error: HTTPError) -> None:
         """Tell the client that it is one too many, in place of `run`: no request was served, so it may ask again."""
@@ -150,6 +151,7 @@ class HTTP2ClientConnection(StreamHost):
         self._session.start()
         self._session.go_away(0, NO_ERROR)
         self._part()
+        self._transport.lose()
 
     def _read(self) -> None:
         """Read once, and act on what has come; or on what the alarm says."""

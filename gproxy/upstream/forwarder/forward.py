@@ -361,7 +361,10 @@ def _failed(backend: Backend, error: BaseException) -> tuple[FailedAttempt]:
     """Return the failed attempt. Raise an error again that is no failure of an attempt, such as the client's."""
     if isinstance(error, Exception | Expired) and (failure := failure_of(error)) is not None:
         return (FailedAttempt(backend, failure, error),)
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # or it would keep this frame, and the frame the error, until the collector of cycles comes
 
 
 def _count_down(request: Request) -> Response | None:
