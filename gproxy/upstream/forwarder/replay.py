@@ -18,7 +18,8 @@ class ReplayBuffer:
     """A recording of a body: up to `memory` bytes in memory, then up to `spool` bytes on disk; a `Tape` of the body."""
 
     def __init__(self, request: Request, runtime: Runtime, memory: int, spool: int) -> None:
-        self._request = request
+        #: None from the end on: the request's body has this recording, and both would wait for the collector of cycles.
+        self._request: Request | None = request
         self._runtime = runtime
         self._memory = memory
         self._spool = spool
@@ -31,6 +32,7 @@ class ReplayBuffer:
         self.is_whole = True
         #: True once the disk has failed: no further piece is tried.
         self.has_failed = False
+        request.at_end(self.close)
 
     def add(self, data: bytes) -> None:
         """Record a piece that was just sent; discard the whole recording if the limits are exceeded."""
@@ -73,8 +75,9 @@ class ReplayBuffer:
         return data
 
     def close(self) -> None:
-        """Close the file at the end of the request."""
+        """Close the file at the end of the request, or of the recording."""
         file, self._file = self._file, None
+        self._request = None
         if file is not None:
             self._runtime.offload(file.close)
 
@@ -85,7 +88,6 @@ class ReplayBuffer:
             if isinstance(opened, OSError):
                 return self._failed(opened)
             self._file = opened
-            self._request.at_end(self.close)
         error = self._runtime.offload(_write, self._file, self._on_disk, data)
         return error is None or self._failed(error)
 
@@ -97,6 +99,8 @@ class ReplayBuffer:
     def _warn(self, problem: str) -> None:
         """Log the first problem of its kind, and count the others: a full disk meets each upload."""
         request = self._request
+        if request is None:
+            return
         kind = f"request body {problem}"
         self._runtime.throttle.warn(kind, "%s %s %s: %s", request.id, request.method, request.path, kind)
 
