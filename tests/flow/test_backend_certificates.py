@@ -1,9 +1,10 @@
 """TLS to backends: whom we trust, what we ask for, who we are; and what the client and the log hear when it fails."""
 
+import re
 import ssl
+from contextlib import ExitStack
 
 import pytest
-from http2_backend import HTTP2Backend
 
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Actor
@@ -15,24 +16,128 @@ INI = """
 handlers = health
 [handler:health]
 cache = 0s
-[route:r]
-upstream = u
-[upstream:u]
-backends = %s
+"""
+UPSTREAM = """
+[route:{name}]
+path = /{name}
+upstream = {name}
+[upstream:{name}]
+backends = {url}
 retries = 0
 max_fails = 0
 """
+#: What an upstream is told of TLS, by its kind, and how many tests want one of their own.
+KINDS = {
+    "ours": ("tls_ca = {ours}", 13),
+    "address": ("tls_ca = {ours}", 1),
+    "elsewhere.test": ("tls_ca = {ours}\ntls_name = elsewhere.test", 1),
+    "api.internal": ("tls_ca = {ours}\ntls_name = api.internal", 1),
+    "system": ("", 1),
+    "unverified": ("tls_verify = no", 1),
+    "known": ("tls_ca = {ours}\ntls_cert = {known}.crt\ntls_key = {known}.key", 2),
+    "unknown": ("tls_ca = {ours}\ntls_cert = {unknown}.crt\ntls_key = {unknown}.key", 2),
+    "one_file": ("tls_ca = {ours}\ntls_cert = {one_file}", 1),
+    "new": ("tls_ca = {ours}\ntls_min_version = 1.3", 1),
+    "probed": ("tls_ca = {ours}\nhealth_path = /up\nfall = 1", 1),
+    "private": ("tls_ca = {private}\ntls_cert = {private_known}.crt\ntls_key = {private_known}.key", 1),
+}
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
-@pytest.fixture
-def ours(tmp_path):
-    return Authority(tmp_path, "ours")
+class Authorities:
+    """Whom the gateway trusts, whom it does not, and one without key identifiers; certificates of the gateway."""
+
+    def __init__(self, folder):
+        self.ours, self.theirs = Authority(folder, "ours"), Authority(folder, "theirs")
+        self.private = Authority(folder, "private", key_identifiers=False)
+        self.files = {"ours": self.ours.path, "private": self.private.path, "one_file": folder / "one_file.pem"}
+        for name, authority in (("known", self.ours), ("unknown", self.theirs), ("private_known", self.private)):
+            certificate, key = authority.issue("gateway", file=name)
+            self.files[name] = certificate.with_suffix("")
+            if name == "known":
+                self.files["one_file"].write_text(certificate.read_text() + key.read_text())
+
+
+class Upstream:
+    """An upstream of the gateway that one test uses, and its backend."""
+
+    def __init__(self, gateway, name, backend):
+        self.gateway, self.name, self.backend = gateway, name, backend
+        self.path = f"/{name}"
+
+    def serve(self, tls):
+        """Let the backend accept connections with this context from now on."""
+        self.backend._tls = tls
+        return self.backend
+
+    def get(self):
+        return self.gateway.get(self.path)
+
+    def ask(self):
+        """The answer and the access line of one request."""
+        answer = self.get()
+        self.gateway.wait_until_idle()
+        return answer, self.gateway.line(self.path)
+
+    def hears(self, text):
+        """Wait for a line of the error log that names the upstream and has this text."""
+        eventually(lambda: any(text in line for line in self.errors()), f"{text!r} in the error log")
+        return True
+
+    def errors(self):
+        """The lines of the error log about the upstream."""
+        name = re.compile(rf"\b{re.escape(self.name)}\b")
+        return [line for line in self.gateway.errors.splitlines() if name.search(line)]
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory):
+    return Authorities(tmp_path_factory.mktemp("authorities"))
+
+
+@pytest.fixture(scope="module")
+def free(authorities, tmp_path_factory):
+    """The upstreams that no test has used, by kind: a connection or a session of another test must not be there."""
+    free = {}
+    with ExitStack() as stack:
+        text, made = INI, []
+        probed = context(authorities.theirs.issue("localhost"))
+        for kind, (options, count) in KINDS.items():
+            for number in range(count):
+                name = f"{kind}-{number}"
+                backend = stack.enter_context(Actor(tls=probed))
+                url = f"https://127.0.0.1:{backend.port}" if kind == "address" else backend.url
+                text += UPSTREAM.format(name=name, url=url) + options.format(**authorities.files)
+                made.append((kind, name, backend))
+        gateway = stack.enter_context(RunningGateway(text, tmp_path_factory.mktemp("gateway")))
+        for kind, name, backend in made:
+            free.setdefault(kind, []).append(Upstream(gateway, name, backend))
+        yield free
 
 
 @pytest.fixture
-def theirs(tmp_path):
-    return Authority(tmp_path, "theirs")
+def upstream(free):
+    """A function that returns an upstream of a kind, which is the test's alone; at the end no lease may be left."""
+    taken = []
+
+    def take(kind="ours"):
+        taken.append(free[kind].pop())
+        return taken[-1]
+
+    yield take
+    for one in taken:
+        one.gateway.wait_until_idle()
+        assert one.gateway.process.poll() is None
+
+
+@pytest.fixture
+def ours(authorities):
+    return authorities.ours
+
+
+@pytest.fixture
+def theirs(authorities):
+    return authorities.theirs
 
 
 def context(certificate, version=None, client_ca=None):
@@ -46,30 +151,22 @@ def context(certificate, version=None, client_ca=None):
     return found
 
 
-def ask(backend, folder, options, url=None):
-    """The answer, the access line and the error log of one request."""
-    with RunningGateway(INI % (url or backend.url) + options, folder) as gateway:
-        answer = gateway.get("/")
-        gateway.wait_until_idle()
-        line = gateway.line("/")
-    return answer, line, gateway.errors  # all of them, now that it has ended
-
-
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_backend_signed_by_our_own_authority(tmp_path, ours, version):
-    with Actor(tls=context(ours.issue("localhost"), version)) as backend:
-        answer, line, _ = ask(backend, tmp_path, f"tls_ca = {ours.path}")
+def test_a_backend_signed_by_our_own_authority(upstream, ours, version):
+    own = upstream()
+    backend = own.serve(context(ours.issue("localhost"), version))
+    answer, line = own.ask()
     assert (answer.status, line["backend"]) == (200, f"localhost:{backend.port}")
 
 
-def test_an_address_is_verified_as_one(tmp_path, ours):
-    with Actor(tls=context(ours.issue("127.0.0.1"))) as backend:
-        answer, _, _ = ask(backend, tmp_path, f"tls_ca = {ours.path}", f"https://127.0.0.1:{backend.port}")
-    assert answer.status == 200
+def test_an_address_is_verified_as_one(upstream, ours):
+    own = upstream("address")
+    own.serve(context(ours.issue("127.0.0.1")))
+    assert own.get().status == 200
 
 
 @pytest.mark.parametrize("name", ["elsewhere.test", "api.internal"])
-def test_the_name_to_ask_for_and_to_verify(tmp_path, ours, name):
+def test_the_name_to_ask_for_and_to_verify(upstream, ours, name):
     """A backend that serves several hosts picks its certificate by SNI."""
     asked = []
     default, internal = context(ours.issue("other.test")), context(ours.issue("api.internal"))
@@ -79,11 +176,12 @@ def test_the_name_to_ask_for_and_to_verify(tmp_path, ours, name):
         sock.context = internal if wanted == "api.internal" else default
 
     default.sni_callback = choose
-    with Actor(tls=default) as backend:
-        answer, _, errors = ask(backend, tmp_path, f"tls_ca = {ours.path}\ntls_name = {name}")
+    own = upstream(name)
+    own.serve(default)
+    answer, _ = own.ask()
     assert asked == [name]
     assert answer.status == (200 if name == "api.internal" else 502)
-    assert ("certificate is not valid for 'elsewhere.test'" in errors) == (name == "elsewhere.test")
+    assert name == "api.internal" or own.hears("certificate is not valid for 'elsewhere.test'")
 
 
 @pytest.mark.parametrize(
@@ -96,83 +194,78 @@ def test_the_name_to_ask_for_and_to_verify(tmp_path, ours, name):
     ids=["expired", "name", "authority"],
 )
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_certificate_that_is_not_valid(tmp_path, ours, theirs, certificate, said, version):
-    with Actor(tls=context(certificate(ours, theirs), version)) as backend:
-        answer, line, errors = ask(backend, tmp_path, f"tls_ca = {ours.path}")
-        assert not backend.requests
-        eventually(lambda: not backend.open, "the connection closed")
+def test_a_certificate_that_is_not_valid(upstream, ours, theirs, certificate, said, version):
+    own = upstream()
+    backend = own.serve(context(certificate(ours, theirs), version))
+    answer, line = own.ask()
+    assert not backend.requests
+    eventually(lambda: not backend.open, "the connection closed")
     assert (answer.status, answer["proxy-status"]) == (502, "gproxy; error=tls_certificate_error")
     assert line["reason"] == "tls_certificate_error"
-    assert said in errors
+    assert own.hears(said)
     assert b"localhost" not in answer.body
 
 
-def test_without_an_authority_of_our_own_the_systems_count(tmp_path, ours):
-    with Actor(tls=context(ours.issue("localhost"))) as backend:
-        answer, _, errors = ask(backend, tmp_path, "")
-    assert (answer.status, "unknown CA" in errors) == (502, True)
+def test_without_an_authority_of_our_own_the_systems_count(upstream, ours):
+    own = upstream("system")
+    own.serve(context(ours.issue("localhost")))
+    answer, _ = own.ask()
+    assert (answer.status, own.hears("unknown CA")) == (502, True)
 
 
-def test_verification_is_off_only_with_a_warning(tmp_path, theirs):
-    with Actor(tls=context(theirs.issue("elsewhere.test"))) as backend:
-        answer, _, errors = ask(backend, tmp_path, "tls_verify = no")
-    assert answer.status == 200
-    assert "[upstream:u] tls_verify: certificates are not verified" in errors
+def test_verification_is_off_only_with_a_warning(upstream, theirs):
+    own = upstream("unverified")
+    own.serve(context(theirs.issue("elsewhere.test")))
+    assert own.get().status == 200
+    assert f"[upstream:{own.name}] tls_verify: certificates are not verified" in own.gateway.errors
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kind", ["ours", "theirs", "none"])
-def test_a_backend_that_wants_to_know_who_we_are(tmp_path, ours, theirs, version, kind):
-    client = {"ours": ours, "theirs": theirs}.get(kind)
-    options = f"tls_ca = {ours.path}\n"
-    if client is not None:
-        options += "tls_cert = {}\ntls_key = {}\n".format(*client.issue("gateway"))
-    with Actor(tls=context(ours.issue("localhost"), version, ours.path)) as backend:
-        answer, line, errors = ask(backend, tmp_path, options)
-        assert len(backend.requests) == (kind == "ours")
-    if kind == "ours":
+@pytest.mark.parametrize("kind", ["known", "unknown", "ours"])
+def test_a_backend_that_wants_to_know_who_we_are(upstream, ours, version, kind):
+    own = upstream(kind)
+    backend = own.serve(context(ours.issue("localhost"), version, ours.path))
+    answer, line = own.ask()
+    assert len(backend.requests) == (kind == "known")
+    if kind == "known":
         assert answer.status == 200
     else:
         assert (answer.status, answer["proxy-status"]) == (502, "gproxy; error=tls_alert_received")
         assert line["reason"] == "tls_alert_received"
-        assert "TLS alert: " in errors
+        assert own.hears("TLS alert: ")
 
 
-def test_the_key_in_the_certificates_file(tmp_path, ours):
-    certificate, key = ours.issue("gateway")
-    certificate.write_text(certificate.read_text() + key.read_text())
-    with Actor(tls=context(ours.issue("localhost"), client_ca=ours.path)) as backend:
-        answer, _, _ = ask(backend, tmp_path, f"tls_ca = {ours.path}\ntls_cert = {certificate}")
-    assert answer.status == 200
+def test_the_key_in_the_certificates_file(upstream, ours):
+    own = upstream("one_file")
+    own.serve(context(ours.issue("localhost"), client_ca=ours.path))
+    assert own.get().status == 200
 
 
-def test_a_backend_whose_tls_is_too_old(tmp_path, ours):
-    with Actor(tls=context(ours.issue("localhost"), ssl.TLSVersion.TLSv1_2)) as backend:
-        answer, line, _ = ask(backend, tmp_path, f"tls_ca = {ours.path}\ntls_min_version = 1.3")
+def test_a_backend_whose_tls_is_too_old(upstream, ours):
+    own = upstream("new")
+    own.serve(context(ours.issue("localhost"), ssl.TLSVersion.TLSv1_2))
+    answer, line = own.ask()
     assert answer.status == 502
     assert line["reason"] in ("tls_alert_received", "tls_protocol_error")
 
 
-def test_probes_verify_too(tmp_path, ours, theirs):
-    with Actor(tls=context(theirs.issue("localhost"))) as backend:
-        options = f"tls_ca = {ours.path}\nhealth_path = /up\nfall = 1"
-        with RunningGateway(INI % backend.url + options, tmp_path) as gateway:
-            assert "tls_certificate_error" in gateway.wait_for_line("fails its health checks")
-            assert gateway.health()["upstreams"]["u"][0]["state"] == "unhealthy"
+def test_probes_verify_too(upstream):
+    own = upstream("probed")
+    assert own.hears("fails its health checks")
+    assert any("tls_certificate_error" in line for line in own.errors())
+    assert own.gateway.health()["upstreams"][own.name][0]["state"] == "unhealthy"
 
 
-def test_certificates_without_key_identifiers_will_do(tmp_path):
+def test_certificates_without_key_identifiers_will_do(upstream, authorities):
     """On every Python; many private authorities issue them (RFC 5280 section 4.2.1 wants key identifiers)."""
-    private = Authority(tmp_path, "private", key_identifiers=False)
-    certificate, key = private.issue("gateway")
-    with Actor(tls=context(private.issue("localhost"), client_ca=private.path)) as backend:
-        options = f"tls_ca = {private.path}\ntls_cert = {certificate}\ntls_key = {key}"
-        answer, _, _ = ask(backend, tmp_path, options)
-    assert answer.status == 200
+    private = authorities.private
+    own = upstream("private")
+    own.serve(context(private.issue("localhost"), client_ca=private.path))
+    assert own.get().status == 200
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_further_connection_resumes_the_session(tmp_path, ours, version):
+def test_a_further_connection_resumes_the_session(upstream, ours, version):
     """Only after one whose certificate was verified; a backend that does not remember is no trouble."""
     resumed = []
 
@@ -182,36 +275,19 @@ def test_a_further_connection_resumes_the_session(tmp_path, ours, version):
         peer.close()
 
     first, second = (context(ours.issue("localhost"), version) for _ in range(2))
-    with Actor(act, tls=first) as backend:
-        with RunningGateway(INI % backend.url + f"tls_ca = {ours.path}", tmp_path) as gateway:
-            assert [gateway.get("/").status for _ in range(3)] == [200] * 3
-            backend._tls = second
-            assert [gateway.get("/").status for _ in range(3)] == [200] * 3
+    own = upstream()
+    own.serve(first).act = act
+    assert [own.get().status for _ in range(3)] == [200] * 3
+    own.serve(second)
+    assert [own.get().status for _ in range(3)] == [200] * 3
     assert resumed == ([False, True, True] if CAN_RESUME else [False] * 3) * 2
 
 
-def test_a_further_connection_of_http2_resumes_the_session(tmp_path, ours):
-    resumed = []
-
-    def act(exchange):
-        resumed.append(exchange.link.sock.session_reused)
-        exchange.answer(b"fine")
-        exchange.go_away(exchange.id)
-
-    tls = context(ours.issue("localhost"))
-    tls.set_alpn_protocols(["h2"])
-    with HTTP2Backend(act, context=tls) as backend:
-        url = backend.url.replace("127.0.0.1", "localhost")
-        with RunningGateway(INI % url + f"tls_ca = {ours.path}\nhttp2 = yes", tmp_path) as gateway:
-            assert [gateway.get("/").status for _ in range(3)] == [200] * 3
-    assert resumed == [False, CAN_RESUME, CAN_RESUME]
-
-
-def test_a_session_is_no_way_around_verification(tmp_path, ours, theirs):
+def test_a_session_is_no_way_around_verification(upstream, ours, theirs):
     """Another machine behind the same name, which nobody has vouched for."""
-    with Actor(tls=context(ours.issue("localhost"))) as backend:
-        backend.act = lambda peer, request: (peer.send("HTTP/1.1 204 No\r\nConnection: close\r\n\r\n"), peer.close())
-        with RunningGateway(INI % backend.url + f"tls_ca = {ours.path}", tmp_path) as gateway:
-            assert gateway.get("/").status == 204
-            backend._tls = context(theirs.issue("localhost"))
-            assert gateway.get("/")["proxy-status"] == "gproxy; error=tls_certificate_error"
+    own = upstream()
+    backend = own.serve(context(ours.issue("localhost")))
+    backend.act = lambda peer, request: (peer.send("HTTP/1.1 204 No\r\nConnection: close\r\n\r\n"), peer.close())
+    assert own.get().status == 204
+    own.serve(context(theirs.issue("localhost")))
+    assert own.get()["proxy-status"] == "gproxy; error=tls_certificate_error"
