@@ -87,6 +87,9 @@ LEGAL = {
     "priorities": [on(frames.PRIORITY, PRIORITY), on(frames.PRIORITY, PRIORITY, stream=999), head(), BODY],
     "unknown frames": [*[on(0xFA, b"abc", 0xFF, one) for one in (0, None, 998)], head(), on(0xB), BODY],
     "late frames": [head(), BODY, window(5), on(frames.PRIORITY, PRIORITY), reset(8)],
+    # RFC 9113 section 5.1 lets us end the connection; the others on it would suffer.
+    "content behind the end": [head(), BODY, content(b"late")],
+    "a head behind the end": [head(), BODY, head([*OK, ("x-late", "1")], end=True)],
     "sizes of the sender's table": [block(b"\x20\x3f\xe1\x1f\x88\x40\x01a\x01b"), BODY],
     "a head of 60 KB": [lambda link, one: frames.headers_frames(one, BLOCK + literals(("x", "v" * 60_000)), end=False), BODY],
     "odd values": [block(BLOCK + literals(("x-c", b"caf\xe9\xff"), ("x-d", ""), ("x-e", "a\tb"))), BODY],

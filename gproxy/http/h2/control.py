@@ -145,12 +145,15 @@ class ControlReceiver(Sender):
         """Judge DATA or HEADERS for a stream that is not open (section 5.1).
 
         After our own RST_STREAM they are no fault: they were sent before the peer knew. Up to the highest id that was
-        reset and forgotten, any stream may be such a one.
+        reset and forgotten, any stream may be such a one. A backend that has ended the stream itself pays a token: the
+        connection has the requests of many clients.
         """
         if self._is_idle(stream_id):
             raise SessionFault(PROTOCOL_ERROR, f"{kind} on idle stream {stream_id}")
         if stream_id not in self._resets and stream_id > self._forgotten:
-            raise SessionFault(STREAM_CLOSED, f"{kind} on closed stream {stream_id}")
+            if self.role == SERVER:
+                raise SessionFault(STREAM_CLOSED, f"{kind} on closed stream {stream_id}")
+            self._spend(f"{kind} on closed streams")
 
     def _on_late_block(self, stream_id: int) -> None:
         """Ignore a head and trailers that cross our RST_STREAM; further ones of a client cost tokens."""

@@ -180,11 +180,24 @@ def test_clients_that_cancel_many_requests_at_once_do_not_end_the_connection_for
 
 
 @pytest.mark.parametrize("late", ["data", "headers"])
-def test_a_complete_response_is_followed_by_nothing(late):
+@pytest.mark.parametrize("end", ["complete", "reset"])
+def test_what_follows_the_end_of_a_response_is_ignored_up_to_a_bound(late, end):
+    """RFC 9113 section 5.1 lets us end the connection, which would end the requests of all other clients."""
     peer = client()
     peer.request()
-    peer.send(peer.headers(1, OK))
-    assert failure(peer, data(1, b"x") if late == "data" else peer.headers(1, OK)) == frames.STREAM_CLOSED
+    other = peer.request()
+    peer.send(peer.headers(1, OK) if end == "complete" else frames.rst_stream(1, frames.CANCEL))
+    peer.taken()
+    window = peer.session._windows.receive_window
+    fields = [*OK, ("x-late", "1")]  # they enter the table
+    for _ in range(200):
+        assert peer.send(data(1, bytes(100)) if late == "data" else peer.headers(1, fields)) == []
+    (event,) = peer.send(peer.headers(other.id, fields))
+    assert event.head.headers.items() == [("x-late", "1")]
+    assert peer.session._windows.receive_window + peer.session._windows.unreturned == window
+    for _ in range(300):
+        peer.send(data(1, b"x") if late == "data" else peer.headers(1, OK))
+    assert peer.session.failure.code == frames.ENHANCE_YOUR_CALM
 
 
 @pytest.mark.parametrize(
