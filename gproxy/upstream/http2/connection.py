@@ -64,7 +64,7 @@ class HTTP2Connection:
     """A connection and its greenlet, which reads. `connection` is urllib3's, which closes the socket.
 
     `changed` gets the connection when there may be room for further requests, and at the end. One that `is_cautious`
-    takes its first requests one at a time.
+    takes its first requests one at a time, and one more at a time with each second.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class HTTP2Connection:
         self.transport = HTTP2Transport(channel, self.session)
         #: Requests that use it, or are about to.
         self.leases = 0
-        #: The number of requests that it takes one at a time.
+        #: The number of requests that it takes slowly.
         self._alone = SHORT_LIVED if is_cautious else 0
         #: True once it takes no further request, though others may be under way.
         self.is_retired = False
@@ -123,7 +123,7 @@ class HTTP2Connection:
     def has_room(self) -> bool:
         """Return whether a further request may use it now; after a long silence ask whether the backend is there."""
         session = self.session
-        most = min(session.peer_max_streams, 1 if self._alone else MOST_STREAMS)
+        most = min(session.peer_max_streams, self._slow_start() if self._alone else MOST_STREAMS)
         if self.is_closed or self.is_retired or self.leases >= most or not session.has_settings:
             return False
         if self._clock() - self.heard_at > SILENT:
@@ -137,6 +137,10 @@ class HTTP2Connection:
         if len(session.streams) < session.peer_max_streams:  # no ids are left, after a thousand million requests
             self.retire()
         return False
+
+    def _slow_start(self) -> int:
+        """Return how many requests may be under way now: more with time, as some of them may never end."""
+        return min(1 + int(self._clock() - self.born), MOST_STREAMS)
 
     def accepts(self, upgrade: str) -> bool:
         """Return whether a request may switch to this protocol (RFC 8441); the backend's SETTINGS have arrived."""
@@ -217,6 +221,8 @@ class HTTP2Connection:
         now = self._clock()
         if self._ending:
             self._reset_ending(now - END_WAIT)
+        if self._alone:
+            self._changed(self)  # there is room for one more
         if self._asked_at:
             if now - self._asked_at > ANSWER:
                 self._end("the backend did not answer a PING")

@@ -165,9 +165,10 @@ class HTTP2Pool:
 
     def _changed(self, connection: HTTP2Connection) -> None:
         """Let waiting requests have the room that a connection has now; forget the connection if it has ended."""
-        if connection.is_retired or connection.is_closed:
+        has_ended = connection.is_closed or connection.is_short_lived
+        if has_ended and connection in self._connections:  # that of a probe is none of them, and ends each time
             self._is_cautious = connection.is_short_lived
-            if connection.is_closed and connection in self._connections:
+            if connection.is_closed:
                 self._connections.remove(connection)
         if self._waiting:
             self._serve()

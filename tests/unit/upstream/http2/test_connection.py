@@ -234,14 +234,22 @@ def test_streams_that_have_only_to_end_are_bounded_in_number(connected):
     assert [one.is_closed for one in asked] == [True] * MOST_STREAMS + [False]
 
 
-def test_a_cautious_connection_takes_its_first_requests_one_at_a_time(pair, clock):
+@pytest.fixture
+def cautious(pair, clock):
     sock, peer = pair()
+    changes = []
     connection = HTTP2Connection(
-        sock, sock.channel(), lambda _: None, is_tls=False, is_cautious=True, clock=clock
+        sock, sock.channel(), changes.append, is_tls=False, is_cautious=True, clock=clock
     )  # fmt: skip
     connection.start()
     peer.start()
     turn_until(connection.settled.is_set)
+    yield connection, changes
+    connection.close()
+
+
+def test_a_cautious_connection_takes_its_first_requests_one_at_a_time(cautious):
+    connection, _ = cautious
     for _ in range(SHORT_LIVED):
         assert connection.has_room()
         connection.leases += 1
@@ -250,7 +258,18 @@ def test_a_cautious_connection_takes_its_first_requests_one_at_a_time(pair, cloc
     for _ in range(3):
         assert connection.has_room()
         connection.leases += 1
-    connection.close()
+
+
+def test_streams_without_an_end_do_not_fill_a_cautious_connection_for_good(cautious, clock):
+    connection, changes = cautious
+    for _ in range(3):
+        assert connection.has_room()
+        connection.leases += 1
+        assert not connection.has_room()
+        clock.now += 1.0
+        changes.clear()
+        connection.check(55.0, math.inf)
+        assert changes == [connection]  # a request that waits gets the room
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from http2_backend import HTTP2Backend
 from urllib3.exceptions import ConnectTimeoutError
 
 from gproxy.config.types import BackendURL
+from gproxy.http.body import NO_BODY
 from gproxy.http.errors import ClientGone
 from gproxy.http.h2.events import HeadReceived
 from gproxy.http.h2.frames import NO_ERROR
+from gproxy.http.headers import Headers
 from gproxy.http.request import request
 from gproxy.testing.authority import Authority
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, RefusedStreamError, TLSError
@@ -128,6 +130,34 @@ def test_a_repeated_request_waits_before_all_others(scene):
     held.close()
     repeated.get(timeout=1).close()
     other.get(timeout=1).close()
+
+
+def exclude_all_but_one(one):
+    """Let the backend end the first connection after one of two requests: the next connections begin slowly."""
+    first, second = (one.lease() for _ in range(2))
+    for leased in (first, second):
+        leased._connection.open("GET", "a", "/", Headers(), NO_BODY)
+    one.peers[0].session.go_away(1, NO_ERROR)
+    one.peers[0].flush()
+    turn_until(lambda: first._connection.is_retired)
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("between", ["nothing", "a probe"])
+def test_the_connection_after_a_short_lived_one_begins_slowly(scene, between):
+    one = scene(most=1)
+    exclude_all_but_one(one)
+    if between == "a probe":
+        one.pool.dial(1.0, NAME, None).close()
+    held = one.lease()
+    (waiting,) = one.leases(1)
+    turn_until(lambda: one.dials == 2 + (between == "a probe"))
+    assert not waiting.ready()
+    one.clock.now += 1.0
+    one.pool.trim(55.0)
+    waiting.get(timeout=1).close()
+    held.close()
 
 
 @pytest.mark.parametrize("when", ["waiting", "served"])
