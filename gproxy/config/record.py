@@ -1,6 +1,8 @@
 """The methods that frozen dataclasses of settings share."""
 
+from collections.abc import Sequence
 from dataclasses import Field, fields
+from functools import cache
 from typing import Any, ClassVar
 
 
@@ -28,4 +30,11 @@ class Record:
         return f"{type(self).__qualname__}({shown})"
 
     def _compared(self) -> tuple[object, ...]:
-        return tuple([getattr(self, field.name) for field in fields(self) if field.compare])
+        names = _names(type(self))  # type: ignore[arg-type]  # to mypy a class has the hash of its instances
+        return tuple([getattr(self, name) for name in names])
+
+
+@cache
+def _names(cls: type[Record]) -> Sequence[str]:
+    """Return the names of the fields that are compared. PERF: a limiter looks rates up for each request."""
+    return [field.name for field in fields(cls) if field.compare]
