@@ -37,10 +37,11 @@ def subrequest(
     deadline = request.deadline.within(alarm, TimeLimit.DEADLINE.of(timeout, option))
     path, _, query = target.partition("?")
     fields = headers if isinstance(headers, Headers) else Headers(headers)
-    came = request.received
+    came, marked = request.received, fields
     if came.never_indexed:
-        fields.never_index(came.never_indexed)
-    received = Received(method, target, came.minor, fields, came.peer, came.tls, came.protocol, came.via)
+        marked = fields.copy()  # a handler may use its headers for the requests of all clients
+        marked.never_index(came.never_indexed)
+    received = Received(method, target, came.minor, marked, came.peer, came.tls, came.protocol, came.via)
     whole = Body(body) if body else NO_BODY
     asked = Request(received, fields, request.host, path, query, whole, deadline, request.client_stream)
     asked.is_subrequest = True

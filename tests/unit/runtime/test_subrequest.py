@@ -31,6 +31,16 @@ def test_what_it_takes_over_and_what_not():
     assert (came.tries, came.backend) == (2, "b:1")
 
 
+def test_what_a_client_has_never_indexed_stays_with_its_request():
+    came, own = request(headers={"X-Key": "1"}), Headers({"X-Own": "1"})
+    came.received._headers.never_index(["x-key"])
+    with subrequest(came, headers=own, timeout=5) as asked:
+        assert asked.received.never_indexed == ["x-key"]
+    assert own.never_indexed == []
+    with subrequest(request(), headers=own, timeout=5) as asked:
+        assert asked.received.never_indexed == []
+
+
 def test_it_has_a_body_of_bytes():
     with subrequest(request(), "POST", body=b"abc", timeout=5) as asked:
         assert asked.body.length == 3
