@@ -192,7 +192,6 @@ SMALL = {
     "commands.version": "a command",
     "commands.live.rollback": "a command",
     "config.admin_checks": "checks of one section against others",
-    "config.record": "what the classes of settings share",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "gateway.watch.server_timing": "a field of its own",
