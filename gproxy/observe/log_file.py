@@ -181,19 +181,8 @@ class LogFile:
         self._kind = found.st_mode
         self._identity = found.st_dev, found.st_ino
         self._size = 0
-        self._torn = self._ends_within_line(found)
+        self._torn = False
         self._update(found)
-
-    def _ends_within_line(self, found: os.stat_result) -> bool:
-        """Return whether the file ends within a line, as a process leaves it that had no space or was killed."""
-        if not self._is_file or not found.st_size:
-            return False
-        try:
-            with self._path.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                return file.read(1) != b"\n"
-        except OSError:  # a file that may only be written, or that was rotated just now
-            return False
 
     def _replace(self, fd: int) -> None:
         old = self._fd

@@ -217,15 +217,3 @@ def test_a_compression_that_fails_is_returned(tmp_path, clock):
     (tmp_path / "access.log.2026-11-22.gz.part").mkdir()
     assert isinstance(log.compress(), IsADirectoryError)
     log.close()
-
-
-def test_a_line_that_another_process_left_unfinished_costs_no_further_line(tmp_path, clock):
-    path = tmp_path / "access.log"
-    path.write_bytes(b"whole\nhal")
-    log = LogFile(str(path), daily=False, size=None, keep=1, compress=False, clock=clock)
-    log.open()
-    assert log.append(b"first\n") is None
-    log.reopen()
-    assert log.append(b"second\n") is None
-    log.close()
-    assert path.read_bytes() == b"whole\nhal\nfirst\nsecond\n"
