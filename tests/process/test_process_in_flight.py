@@ -153,8 +153,7 @@ PLACES = {
 }  # fmt: skip
 #: The handler that each is in; the head of the others has gone out, so that they are in none.
 HANDLER = {
-    "fetches": "fetches", "waits": "waits", "sorts": "sorts", "passes": "passes", "place": "health", "upload": "reads",
-    "asks": "asks", "hedged": "health",
+    "fetches": "fetches", "waits": "waits", "sorts": "sorts", "passes": "passes", "upload": "reads", "asks": "asks",
 }  # fmt: skip
 #: Those that are in a handler of the user, whose line counts.
 USERS = {"fetches", "waits", "sorts", "passes", "upload"}
@@ -302,7 +301,7 @@ def test_the_stack_of_one_request(scene):
     entry = scene.requests()["/sorts/0"]
     found = scene.admin.get(f"/v1/requests/{entry['id']}")
     names = [frame.rsplit(" ", 1)[1] for frame in found["stack"]]
-    assert names[:4] == ["Health.__call__", "noted.<locals>.noting", "sorts", "waited"]
+    assert names[:3] == ["noted.<locals>.noting", "sorts", "waited"]
     assert (found["phase"], found["paused"], found["greenlets"]) == ("handler", 0, [])
     with pytest.raises(AdminError, match=r"404 .*no request in flight has the id x"):
         scene.admin.get("/v1/requests/x")
