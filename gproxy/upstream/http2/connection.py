@@ -139,8 +139,11 @@ class HTTP2Connection:
         return False
 
     def _slow_start(self) -> int:
-        """Return how many requests may be under way now: more with time, as some of them may never end."""
-        return min(1 + int(self._clock() - self.born), MOST_STREAMS)
+        """Return how many requests may be under way now: more with time, as some of them may never end.
+
+        None until a PING is answered, since GOAWAY may follow the last response.
+        """
+        return 0 if self._asked_at else min(1 + int(self._clock() - self.born), MOST_STREAMS)
 
     def accepts(self, upgrade: str) -> bool:
         """Return whether a request may switch to this protocol (RFC 8441); the backend's SETTINGS have arrived."""
@@ -180,6 +183,7 @@ class HTTP2Connection:
         self.leases -= 1
         if self._alone:
             self._alone -= 1
+            self._ask()
         if self.session.resets_sent != self._resets:
             self._count_resets()
         if not self.leases:
@@ -243,11 +247,11 @@ class HTTP2Connection:
         try:
             while not self.is_closed and (events := self.transport.read()) is not None:
                 self.heard_at = self._clock()
+                for event in events:
+                    self._on_event(event)
                 if self._asked_at:  # whatever comes shows that the backend is there
                     self._asked_at = 0.0
                     self._changed(self)
-                for event in events:
-                    self._on_event(event)
         except OSError as error:
             why = str(error.__cause__ or error) or why
         finally:
