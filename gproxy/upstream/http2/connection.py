@@ -183,7 +183,8 @@ class HTTP2Connection:
         self.leases -= 1
         if self._alone:
             self._alone -= 1
-            self._ask()
+            if not self.is_retired:
+                self._ask()
         if self.session.resets_sent != self._resets:
             self._count_resets()
         if not self.leases:
