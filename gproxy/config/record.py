@@ -1,4 +1,4 @@
-"""The methods that frozen dataclasses of settings share."""
+"""The methods that dataclasses of settings and of messages share."""
 
 from collections.abc import Sequence
 from dataclasses import Field, fields
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 
 class Record:
-    """Equality, hash and text by the fields of a frozen dataclass.
+    """Equality, hash and text by the fields of a dataclass; only a frozen one may be a key.
 
     The decorator would write these methods anew for each class, and Python compile them at each start: a fifth of the
     time that the arbiter takes to import.
