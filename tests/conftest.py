@@ -1,4 +1,10 @@
-"""The order of the test files: the longest first, so that the last ones to run leave no core idle."""
+"""The order of the test files, and what happens to the files of a process that has crashed.
+
+The longest files are first, so that the last ones to run leave no core idle.
+"""
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
 
 #: Seconds of the files that take long, below tests/; `pytest --durations=0` has the figures. Only the order counts.
 LONG = {
@@ -105,3 +111,21 @@ LONG = {
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -LONG.get(item.nodeid.partition("::")[0].removeprefix("tests/"), 0))
+
+
+class Scheduling(LoadFileScheduling):
+    """The scheduling of pytest-xdist, which goes on after a crash.
+
+    pytest-xdist 3.8 gives other processes the finished files of a crashed one too. They wait for ever for their tests.
+    """
+
+    def remove_node(self, node):
+        work = self.assigned_work[node]
+        for file in [file for file, tests in work.items() if all(tests.values())]:
+            del work[file]
+        return super().remove_node(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None

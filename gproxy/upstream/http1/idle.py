@@ -4,7 +4,9 @@ import math
 import queue
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
+
+import gevent
 
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import usable_for
@@ -35,6 +37,7 @@ class Idle:
         self.max_age = math.inf
         self._connections: list[HTTP1Connection] = []
         self.clock: Callable[[], float] = monotonic
+        self._loop: Any = gevent.get_hub().loop
         #: How long an idle connection may be used by the Keep-Alive field; after how long the backend has closed one,
         #: and after how long a request met the end of one.
         self._announced = _FOREVER
@@ -104,10 +107,14 @@ class Idle:
         self.usable_for = min(self._announced, usable_for(min(self._closed_after, self._stale_after)))
 
     def get(self, block: bool = False, timeout: float | None = None) -> HTTP1Connection:  # noqa: ARG002
-        try:
-            return self._connections.pop()
-        except IndexError:
-            raise queue.Empty from None
+        """Raise queue.Empty, and let the hub close the connections.
+
+        urllib3 asks for them when the garbage collector takes a pool. That may run in any thread, and a channel that
+        another thread closes breaks the event loop.
+        """
+        if self._connections:
+            self._loop.run_callback_threadsafe(self.clear)
+        raise queue.Empty
 
     def put(self, connection: HTTP1Connection | None, block: bool = False) -> None:  # noqa: ARG002
         if connection is not None:

@@ -209,4 +209,5 @@ class IdleConnections:
 
     def close(self) -> None:
         """Close the idle connections."""
+        self.idle.clear()
         self.pool.close()

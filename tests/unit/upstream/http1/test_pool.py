@@ -2,7 +2,9 @@
 
 import errno
 import socket
+import threading
 
+import gevent
 import pytest
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -74,6 +76,35 @@ def test_pools_keep_idle_connections_in_our_queue():
         made = kind("a.test", 80, maxsize=3, endpoint=None)
         assert isinstance(made.pool, Idle)
         assert made.pool.maxsize == 3
+
+
+def test_the_hub_closes_the_connections_of_a_lost_pool_though_another_thread_has_collected_it():
+    here, there = socket.socketpair()
+    made = PlainPool("a.test", 80, maxsize=3, endpoint=ScriptedEndpoint(here), timeout=2.0)
+    opened = made._new_conn()
+    opened.timeout = 2.0
+    opened.connect()
+    http1 = opened.http1("10.0.0.1:80", None)
+    closed_by = []
+
+    class Closing:
+        def close(self):
+            closed_by.append(threading.get_ident())
+            opened.close()
+
+    http1._connection = Closing()
+    made.pool.put(http1)
+    held = [made]
+    del made
+    collecting = threading.Thread(target=held.clear)
+    collecting.start()
+    collecting.join()
+    assert not held
+    assert not closed_by
+    gevent.sleep(0)
+    assert closed_by == [threading.get_ident()]
+    assert there.recv(10) == b""
+    there.close()
 
 
 def test_an_error_of_the_handshake_is_a_tls_error(monkeypatch):
