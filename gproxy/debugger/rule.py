@@ -10,7 +10,6 @@ The request is taken when it would stop, so a rule waits for the first request t
 then, too: the identity handlers have run.
 """
 
-import ipaddress
 import re
 import socket
 import sys
@@ -23,6 +22,7 @@ from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from gproxy.config.problems import suggest
+from gproxy.config.types.addresses import Network, network_of
 from gproxy.debugger.breakpoint import WAITING
 from gproxy.debugger.claim import Claim
 from gproxy.debugger.session import TURN, DebugSession, paused
@@ -70,11 +70,11 @@ class Wanted:
             self._network  # noqa: B018 raises ValueError
 
     @cached_property
-    def _network(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    def _network(self) -> Network:
         try:
-            return ipaddress.ip_network(self.client, strict=False)
-        except ValueError:
-            raise ValueError(f"client: {self.client!r} is no network; expected one such as 10.0.0.0/8") from None
+            return network_of(self.client)
+        except ValueError as error:
+            raise ValueError(f"client: {error}") from None
 
     @cached_property
     def _path(self) -> re.Pattern[str]:

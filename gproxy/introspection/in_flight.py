@@ -3,12 +3,12 @@
 There is no register: the open connections of the listeners are the list. To read an entry costs about 50 µs.
 """
 
-import ipaddress
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
 
+from gproxy.config.types.addresses import network_of
 from gproxy.config.types.units import parse_seconds
 from gproxy.http.phase import DEBUG, PHASES
 from gproxy.http.request import Request
@@ -153,12 +153,12 @@ def _of_backend(name: str, _: float) -> Filter:
 
 
 def _of_client(text: str, _: float) -> Filter:
-    if "/" not in text:
-        return lambda request: request.client == text
     try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"client: {text!r} is no address and no network; expected one such as 10.0.0.0/8") from None
+        network = network_of(text)
+    except ValueError as error:
+        if "/" not in text:  # such as unix:
+            return lambda request: request.client == text
+        raise ValueError(f"client: {error}") from None
     return lambda request: is_in(request.client, [network])
 
 

@@ -4,9 +4,9 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, Self
 
+from gproxy.config.types.addresses import Network, network_of
 from gproxy.config.types.matchers import Statuses, as_set
 from gproxy.http.exchange import Exchange
 from gproxy.http.request import Request
@@ -34,7 +34,7 @@ class Selection:
 
     route: str = ""
     path: re.Pattern[str] | None = None
-    client: IPv4Network | IPv6Network | str = ""
+    client: Network | str = ""
     status: Collection[int] = ()
     slower: float = 0.0
     sample: float = 1.0
@@ -121,13 +121,13 @@ def _pattern(text: str) -> re.Pattern[str] | None:
     return re.compile("(?s:" + ".*".join(map(re.escape, re.split(r"\*+", text))) + ")")
 
 
-def _network(text: str) -> IPv4Network | IPv6Network | str:
+def _network(text: str) -> Network | str:
     if not text or text == _UNIX:
         return text
     try:
-        return ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"client: expected an address or a network such as 10.0.0.0/8; found {text!r}") from None
+        return network_of(text)
+    except ValueError as error:
+        raise ValueError(f"client: {error}") from None
 
 
 def _statuses(text: str) -> Collection[int]:

@@ -408,7 +408,7 @@ def test_without_debug_it_is_rejected_and_nothing_is_imported(tmp_path, backend)
         ([], "expected at least one of path, method, header, client, user, at, on_error"),
         (["--path", "/", "--at", "handlers.py:4", "--on-error"], "on_error: not together with at"),
         (["--attach", "--path", "/"], "path: not together with attach"),
-        (["--client", "nowhere"], "client: 'nowhere' is no network"),
+        (["--client", "nowhere"], "client: 'nowhere' is no address and no network"),
         (["--path", "/", "--handler", "tennant"], "unknown handler 'tennant'; did you mean 'tenant'?"),
         (["--path", "/", "--handler", "yes"], "unknown handler 'yes'"),
         (["--path", "/", "--hold", "long"], "hold: "),

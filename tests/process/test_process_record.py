@@ -426,7 +426,7 @@ def test_a_recording_is_audited(scene):
         (["--route", "user"], 1, "unknown route 'user'; did you mean 'users'?"),
         (["--path", "users"], 2, "path: expected a path"),
         (["--status", "abc"], 2, "status: expected statuses such as 5xx,404"),
-        (["--client", "a.b"], 2, "client: expected an address or a network"),
+        (["--client", "a.b"], 2, "client: 'a.b' is no address and no network"),
         (["--sample", "half"], 2, "--sample: expected"),
         (["--bodies", "2MiB"], 2, "--bodies: expected a size up to 1MiB"),
         (["--bodies", "512KiB", "--redact", "json:$.a"], 2, "bodies: expected a size up to 256KiB with json:"),

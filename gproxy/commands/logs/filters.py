@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
+from gproxy.config.types.addresses import network_of
 from gproxy.config.types.units import parse_seconds
+from gproxy.http.trust import is_in
 from gproxy.observe.access_files.layout import Layout, Row
 from gproxy.observe.access_files.moments import Period
 
@@ -93,7 +94,7 @@ class Clients:
 
     def __init__(self, values: Sequence[str]) -> None:
         self._words = {value for value in values if value == "unix"}
-        self._networks = [ip_network(value, strict=False) for value in values if value not in self._words]
+        self._networks = [network_of(value) for value in values if value not in self._words]
         self._decided: dict[bytes, bool] = {}
 
     def selector(self, layout: Layout, place: int) -> Select:  # noqa: ARG002 all formats have the same addresses
@@ -112,11 +113,7 @@ class Clients:
         return found
 
     def _covers(self, client: str) -> bool:
-        try:
-            address = ip_address(client)
-        except ValueError:
-            return client in self._words
-        return any(address in network for network in self._networks)
+        return client in self._words or is_in(client, self._networks)
 
 
 class Slower:

@@ -52,6 +52,14 @@ def parse_network(text: str) -> Network:
     return ipaddress.IPv4Network((int(mapped), network.prefixlen - _MAPPED))
 
 
+def network_of(text: str) -> Network:
+    """Parse an address or a network as `parse_network` does. Raises ValueError with a whole sentence."""
+    try:
+        return parse_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address and no network; expected one such as 10.0.0.0/8") from None
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Address(Record):
     """The address of a listener.

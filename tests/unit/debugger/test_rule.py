@@ -28,6 +28,8 @@ ONE = request("GET", "/users/1", {"X-Debug": "1"})
         ({"header": "X-Other"}, False),
         ({"path": "/users/*", "header": "X-Other"}, False),
         ({"client": "203.0.113.0/24"}, False),
+        ({"client": "::ffff:203.0.113.0/120"}, False),
+        ({"client": "::ffff:192.0.2.0/120"}, True),
     ],
 )
 def test_a_request_matches_if_all_conditions_hold(conditions, matches):
@@ -41,7 +43,7 @@ def test_a_client_without_an_address_is_in_no_network():
     assert wanted.matches(one)
     one.client = "unix"
     assert not wanted.matches(one)
-    with pytest.raises(ValueError, match="client: 'x' is no network"):
+    with pytest.raises(ValueError, match="client: 'x' is no address and no network"):
         Wanted(hold=1.0, client="x")
 
 

@@ -118,6 +118,9 @@ def test_the_oldest_request_is_the_first(view):
         ({"phase": "wait"}, ["a"]),
         ({"older": "2s", "phase": "handler"}, ["b"]),
         ({"upstream": "none"}, []),
+        ({"client": "::ffff:10.0.0.0/104"}, ["a"]),
+        ({"client": "::ffff:10.1.2.3"}, ["a"]),
+        ({"client": "unix:"}, ["b"]),
     ],
 )
 def test_filters_all_hold(view, parameters, found):

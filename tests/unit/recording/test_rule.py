@@ -43,6 +43,7 @@ def rule(put=lambda _: True, *, limit=10, body_limit=0, **options):
         ({"path": "*/a*b/*"}, "/x/a-b/c", "192.0.2.1", True),
         ({"path": "/a.c"}, "/abc", "192.0.2.1", False),
         ({"client": "192.0.2.0/24"}, "/", "192.0.2.7", True),
+        ({"client": "::ffff:192.0.2.0/120"}, "/", "192.0.2.7", True),
         ({"client": "192.0.2.1"}, "/", "192.0.2.7", False),
         ({"client": "192.0.2.1"}, "/", "unix", False),
         ({"client": "unix"}, "/", "unix", True),
@@ -117,7 +118,7 @@ def test_bodies_have_a_bound():
     [
         ({"path": "users"}, "path: expected a path"),
         ({"path": "/users?a=b"}, "path: expected a path"),
-        ({"client": "a"}, "client: expected an address"),
+        ({"client": "a"}, "client: 'a' is no address and no network"),
         ({"status": "20"}, "status: expected statuses"),
         ({"sample": 0.0}, "sample: expected a share"),
     ],

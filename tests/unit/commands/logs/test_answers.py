@@ -72,6 +72,7 @@ QUESTIONS = {
     "--method post": lambda entry: entry["method"] == "POST",
     "--client 10.0.0.0/8": lambda entry: is_in(entry["client"], "10.0.0.0/8"),
     "--client 2001:db8::/32,192.0.2.7": lambda entry: entry["client"] in ("2001:db8::1", "192.0.2.7"),
+    "--client ::ffff:10.0.0.0/104": lambda entry: is_in(entry["client"], "10.0.0.0/8"),
     "--client unix": lambda entry: entry["client"] == "unix",
     "--user alice": lambda entry: entry["user"] == "alice",
     "--backend 10.0.0.2:80": lambda entry: entry["backend"] == "10.0.0.2:80",

@@ -13,7 +13,7 @@ from unit.observe.access_files.exchanges import NOON, exchange, random_exchanges
     ("arguments", "said"),
     [
         ("--status 6xx", "--status: expected statuses and classes, such as 5xx,404; found '6xx'"),
-        ("--client 10.0.0", "--client: '10.0.0' does not appear to be an IPv4 or IPv6 network"),
+        ("--client 10.0.0", "--client: '10.0.0' is no address and no network; expected one such as 10.0.0.0/8"),
         ("--path /a?b=1", "--path: expected a path without a query: the field `path` has none"),
         ("--slower 500", "--slower: write 500s for seconds"),
         ("--since yesterday", "--since: expected 10m, 12:00, 2026-11-28 or 2026-11-28T12:00"),
