@@ -17,6 +17,7 @@ from gproxy.config.types.units import plural, write_bytes, write_seconds
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.handlers.allow import Allow
+from gproxy.http.forwarding import WEBSOCKET
 
 #: Label and text; an empty label continues the row above.
 Row = tuple[str, str]
@@ -166,7 +167,12 @@ def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
         rows.insert(0, ("split", f"{shares}; {f'by {route.split_by}' if route.split_by else 'in turn'}"))
     if route.mirror:
         rows += [("mirror", f"{route.mirror_share} to {route.mirror}"), *upstream_rows("", route.mirror, settings)[1:]]
-    return [*own, *rows, ("headers", authorization(route, settings)), *_changes(route)]
+    return [*own, *rows, *_upgrades(route), ("headers", authorization(route, settings)), *_changes(route)]
+
+
+def _upgrades(route: RouteSettings) -> list[Row]:
+    """Return the protocols to which clients may switch, unless they are the default: WebSockets."""
+    return [("upgrades", ", ".join(route.upgrades) or "none")] if route.upgrades != (WEBSOCKET,) else []
 
 
 def _app_rows(route: RouteSettings) -> Iterator[Row]:
@@ -200,8 +206,9 @@ def _changes(route: RouteSettings) -> list[Row]:
 def upstream_rows(label: str, name: str, settings: Settings) -> list[Row]:
     """Return the rows of an upstream and its backends."""
     upstream = settings.upstreams[name]
+    version = f", http2 {upstream.http2}" if upstream.http2 != "no" else ""
     return [
-        (label, f"{upstream.name}, {upstream.balance}, retries {upstream.retry.retries}"),
+        (label, f"{upstream.name}, {upstream.balance}, retries {upstream.retry.retries}{version}"),
         ("backends", _backends(upstream)),
     ]
 

@@ -407,3 +407,41 @@ def test_listeners_clients_and_negations(tmp_path):
     assert "match     /x and below; listener 127.0.0.1:82; client: 10.0.0.0/8" in run(
         "routes", "--config", "gproxy.ini"
     )
+
+
+def test_http2_and_upgrades(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(
+        "[route:a]\nupstream = a\n[route:b]\npath = /b\nupgrades = websocket, tcp\nupstream = b\n"
+        "[route:c]\npath = /c\nupgrades =\nupstream = c\n[upstream:a]\nbackends = http://127.0.0.1:1\n"
+        "[upstream:b]\nbackends = https://127.0.0.1:1\nhttp2 = yes\n"
+        "[upstream:c]\nbackends = https://127.0.0.1:1\nhttp2 = auto\n"
+    )
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "gproxy", *arguments[:1], "--config", "gproxy.ini", *arguments[1:]]
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    routes = run("routes")
+    for name, upstream, upgrades in [
+        ("a", "a, round_robin, retries 1", []),
+        ("b", "b, round_robin, retries 1, http2 yes", ["websocket, tcp"]),
+        ("c", "c, round_robin, retries 1, http2 auto", ["none"]),
+    ]:
+        rows = section(routes, name)
+        assert f"upstream {upstream}" in rows
+        assert [row.partition(" ")[2] for row in rows if row.startswith("upgrades ")] == upgrades
+
+    def sent(path, *lines):
+        text = run("explain", "GET", path, *(word for line in ("Connection: upgrade", *lines) for word in ("-H", line)))
+        return section(text, "request to 127.0.0.1:1, before handlers" if "\nrequest to " in text else "answer")
+
+    socket = ("Upgrade: WebSocket", "Sec-WebSocket-Key: k", "Sec-WebSocket-Version: 13")
+    assert sent("/a", *socket)[0] == "GET /a HTTP/1.1"
+    found = sent("/b", *socket)
+    assert found[:4] == ["CONNECT /b HTTP/2.0", "+ :protocol: websocket", "Host: localhost", "Sec-WebSocket-Version: 13"]
+    assert "- Upgrade: WebSocket concerns only this connection" in found
+    assert sent("/b", "Upgrade: tcp") == ["502 the backend does not accept the upgrade over HTTP/2"]
+    assert sent("/b")[0] == "GET /b HTTP/2.0"
+    assert sent("/c", *socket)[0] == "GET /c HTTP/1.1"

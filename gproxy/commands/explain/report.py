@@ -18,10 +18,12 @@ from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import app_head, composer
 from gproxy.gateway.router import WrongMethodError
 from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES
 from gproxy.http.target import readings
 from gproxy.http.trust import UNIX_PEER, hops, is_trusted
+from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split, StickySplit
 
@@ -33,6 +35,8 @@ _LIMITS: Final = {"limit": "", "burst": "burst ", "delay": "delay "}
 _ON_ERROR: Final = {"open": "requests go on after its errors", "skip": "requests go on after its errors, and skip it"}
 #: The options of an upstream that bound a request's time.
 _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
+#: Fields of a request head in HTTP/1.1 that HTTP/2 expresses otherwise.
+_OF_HTTP1: Final = frozenset({"Connection", "Transfer-Encoding", "Upgrade"})
 
 
 def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapping[str, str] | None = None) -> str:
@@ -212,9 +216,24 @@ def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gate
     yield f"upstream {name}{why}\n" + table(_bounds(upstream, settings, route))
     backend = next(one for one in gateway.upstreams if one.name == name).backends[0]
     writer = composer(route.settings, upstream, _INSTANCE, settings.gateway.id_header)
-    head = writer(request, backend.authority).decode("latin-1")
+    head = _head(writer, request, backend.authority, upstream)
     setting = _set_by_handlers(route.settings, settings, gateway)
     yield "\n".join([f"request to {backend.name}, before handlers", *difference(request, head, gateway), *setting])
+
+
+def _head(writer: RequestHeadWriter, request: Request, authority: str, upstream: UpstreamSettings) -> str:
+    """Return the head of the request to a backend; with `http2 = auto` that of HTTP/1.1, which has the same fields."""
+    if upstream.http2 != "yes":
+        return writer(request, authority).decode("latin-1")
+    fields = [(name, value) for name, value in writer.fields(request, authority) if name not in _OF_HTTP1]
+    method = request.method
+    if request.upgrade is not None:
+        if request.upgrade.lower() != WEBSOCKET:
+            raise HTTPError(502, "the backend does not accept the upgrade over HTTP/2")
+        fields = [field for field in fields if field[0].lower() != "sec-websocket-key"]
+        method, fields = "CONNECT", [(":protocol", WEBSOCKET), *fields]  # RFC 8441
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"{method} {writer.target(request)} HTTP/2.0\r\n{lines}\r\n"
 
 
 def _called(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:

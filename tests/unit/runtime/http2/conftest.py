@@ -64,7 +64,11 @@ class Scene:
     def turn(self):
         """Let the loop run two turns: callbacks, and what is readable and writable."""
         for _ in range(2):
-            gevent.socket.wait_write(self._writable.fileno())
+            self.wait_writable()
+
+    def wait_writable(self):
+        """Let the loop run one turn."""
+        gevent.socket.wait_write(self._writable.fileno())
 
     def open(self, path="/", *, end=True, priority=None):
         """Return the server's end of a new stream, and the client's."""

@@ -6,7 +6,7 @@ import gevent
 import pytest
 
 from gproxy.http.buffers import Buffers
-from gproxy.http.h2.frames import DATA_PIECE
+from gproxy.http.h2.frames import DATA, DATA_PIECE, frame_head
 from gproxy.http.headers import Headers
 from gproxy.runtime.http2.transport import MAX_UNSENT
 
@@ -81,12 +81,12 @@ def test_the_window_of_the_connection_stops_all_and_the_most_urgent_goes_on_firs
     assert some.order() == [streams[1].stream.id, streams[2].stream.id, streams[0].stream.id]
 
 
-def queued(some, *priorities, size=40_000):
-    """Return streams whose responses wait behind one that fills the connection."""
+def queued(some, *priorities, size=40_000, order=iter):
+    """Return streams whose responses wait, in this order, behind one that fills the connection."""
     first, _ = some.open(priority="u=0")
     made = [some.open(priority=one)[0] for one in priorities]
     respond(first, bytes(MAX_UNSENT))
-    for one in made:
+    for one in order(made):
         respond_soon(one, bytes(size))
     some.turn()
     return [one.stream.id for one in made]
@@ -99,9 +99,10 @@ def order_behind_the_first(some):
     return [one for position, one in enumerate(ids) if position == 0 or ids[position - 1] != one]
 
 
-def test_more_urgent_streams_are_sent_first_and_others_in_the_order_of_their_ids(scene):
+@pytest.mark.parametrize("order", [iter, reversed])
+def test_more_urgent_streams_are_sent_first_and_others_in_the_order_of_their_ids(scene, order):
     some = scene(takes=20_000)
-    late, urgent, first, second = queued(some, "u=6", "u=1", None, None)
+    late, urgent, first, second = queued(some, "u=6", "u=1", None, None, order=order)
     assert order_behind_the_first(some) == [urgent, first, second, late]
 
 
@@ -186,6 +187,19 @@ def test_a_failed_send_ends_the_connection(scene):
     assert some.transport.is_lost
     assert some.transport.read() is None
     assert not some.transport.may_append(stream.stream)
+
+
+def test_a_read_has_at_most_64_kib_and_the_loop_runs_between_two(scene):
+    some = scene()
+    _, theirs = some.open(end=False)
+    frame = frame_head(7, DATA, 0, theirs.id) + bytes(7)
+    some.scripted.add(frame * (3 * 65_536 // len(frame)))
+    turns = []
+    counting = gevent.spawn(lambda: [turns.append(some.wait_writable()) for _ in range(1000)])
+    found = [len(some.transport.read()) for _ in range(2)]
+    counting.kill()
+    assert found == [65_536 // len(frame)] * 2
+    assert turns
 
 
 def test_all_output_can_be_waited_for(scene):

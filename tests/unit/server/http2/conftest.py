@@ -68,6 +68,10 @@ class Scene:
             except OSError:
                 return  # what the gateway has sent before it closed can be read all the same
 
+    def mute(self):
+        """Let the client send nothing any more, not even answers."""
+        self._speaks = False
+
     def send_raw(self, data):
         """Send bytes that no session would send."""
         self.send()

@@ -13,6 +13,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
+from gproxy.server.connection import LAST_REQUEST_SECONDS
 from gproxy.server.http2 import connection as module
 
 pytestmark = pytest.mark.timeout(20)
@@ -123,6 +124,21 @@ def test_a_client_without_settings_has_the_time_of_a_head(scene):
     assert goaways(some) == [(0, NO_ERROR)]
 
 
+def test_a_silent_client_gets_a_ping_after_60_seconds_and_has_15_for_its_answer(scene):
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    began = monotonic()
+    some.request()
+    some.until(lambda: some.connection.active_requests)
+    connection, alarm = some.connection.multiplexed, some.connection.alarm
+    some.until(lambda: alarm.expires < began + 70)
+    assert 59.9 < alarm.expires - began < 61
+    connection._on_time(began + 61)  # of a clock that has gone on
+    assert 75.9 < connection._due() - began < 76.1
+    go.set()
+
+
 @pytest.mark.parametrize(
     "begun",
     [
@@ -194,13 +210,23 @@ def test_draining_lets_the_client_finish_in_two_steps(scene):
 def test_a_client_that_ignores_draining_is_left_after_a_while(scene):
     some = scene()
     some.response(some.request())
+    some.mute()
     some.connection.close_if_idle(0.1)
-    gevent.sleep(0.3)  # the client reads nothing, so it answers no PING
     some.read_until(lambda: some.is_closed)
     assert goaways(some) == [(MAX_STREAM_ID, NO_ERROR), (1, NO_ERROR)]
 
 
-def test_a_cut_answers_what_has_no_answer_and_resets_the_rest(scene):
+def test_a_client_that_ignores_draining_has_one_second(scene):
+    some = scene()
+    some.response(some.request())
+    some.mute()
+    began = monotonic()
+    some.connection.close_if_idle(LAST_REQUEST_SECONDS)
+    assert 0.9 < some.connection.alarm.expires - began < 1.1
+
+
+@pytest.mark.parametrize("limit", [TimeLimit.DRAINING, TimeLimit.CUT], ids=["draining", "cut"])
+def test_a_cut_answers_what_has_no_answer_and_resets_the_rest(scene, limit):
     some = scene()
 
     def body():
@@ -219,10 +245,10 @@ def test_a_cut_answers_what_has_no_answer_and_resets_the_rest(scene):
     some.gateway.answer = answer
     waits, begun = some.request(), some.request(path="/begun")
     some.read_until(lambda: some.content(begun) == b"begun")
-    some.connection.cut(TimeLimit.DRAINING)
+    some.connection.cut(limit)
     assert some.response(waits)[0] == 503
     assert some.reset_code(begun) == CANCEL
-    assert sorted(some.recorded(2)) == [(200, "draining"), (503, "draining")]
+    assert sorted(some.recorded(2)) == [(200, limit.reason), (503, limit.reason)]
     some.read_until(lambda: some.is_closed)
 
 
@@ -241,6 +267,19 @@ def test_a_flood_ends_the_connection_with_one_warning(scene, caplog):
     some.read_until(lambda: some.is_closed)
     assert goaways(some) == [(0, ENHANCE_YOUR_CALM)]
     assert "192.0.2.1: HTTP/2 connection closed: the budget is spent" in caplog.text
+
+
+@pytest.mark.parametrize(("answered", "is_flood"), [(100, False), (0, True)])
+def test_an_answered_request_pays_for_a_frame(scene, answered, is_flood):
+    some = scene()
+    priority = b"\x00\x00\x05\x02\x00\x00\x00\x03\xe9\x00\x00\x00\x00\x00"
+    some.send_raw(priority * 380)
+    for _ in range(answered):
+        some.response(some.request())
+    some.send_raw(priority * 90)
+    last = some.request()
+    some.read_until(lambda: some.is_over(last))
+    assert bool(goaways(some)) is is_flood
 
 
 @pytest.mark.parametrize(("patient", "is_flood"), [(0.0, False), (1.0, True)])
