@@ -440,7 +440,12 @@ def test_http2_and_upgrades(tmp_path):
     socket = ("Upgrade: WebSocket", "Sec-WebSocket-Key: k", "Sec-WebSocket-Version: 13")
     assert sent("/a", *socket)[0] == "GET /a HTTP/1.1"
     found = sent("/b", *socket)
-    assert found[:4] == ["CONNECT /b HTTP/2.0", "+ :protocol: websocket", "Host: localhost", "Sec-WebSocket-Version: 13"]
+    assert found[:4] == [
+        "CONNECT /b HTTP/2.0",
+        "+ :protocol: websocket",
+        "Host: localhost",
+        "Sec-WebSocket-Version: 13",
+    ]
     assert "- Upgrade: WebSocket concerns only this connection" in found
     assert sent("/b", "Upgrade: tcp") == ["502 the backend does not accept the upgrade over HTTP/2"]
     assert sent("/b")[0] == "GET /b HTTP/2.0"

@@ -118,6 +118,33 @@ def test_a_body_that_fails_is_reset_after_what_was_made(scene):
     assert (content, some.reset_code(stream)) == (b"begun", INTERNAL_ERROR)
 
 
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [
+        (TimeLimit.BODY, CANCEL),
+        (TimeLimit.WRITE, CANCEL),
+        (TimeLimit.RATE, CANCEL),
+        (TimeLimit.TUNNEL, CANCEL),
+        (TimeLimit.IDENTITY, CANCEL),
+        (TimeLimit.DRAINING, CANCEL),
+        (TimeLimit.CUT, CANCEL),
+        (TimeLimit.READ, INTERNAL_ERROR),
+        (TimeLimit.TOTAL, INTERNAL_ERROR),
+        (TimeLimit.CALL, INTERNAL_ERROR),
+    ],
+    ids=str,
+)
+def test_a_limit_that_ends_a_body_is_a_cancel_unless_what_makes_it_is_late(scene, limit, code):
+    def body():
+        yield b"begun"
+        raise Expired(limit)
+
+    some = scene()
+    stream, _ = answer(some, dated(200, body()))
+    assert some.reset_code(stream) == code
+    assert some.recorded() == [(200, limit.reason_after_head)]
+
+
 def test_a_response_before_the_end_of_the_upload_ends_it_without_an_error(scene):
     some = scene()
     stream, (status, _, _) = answer(some, dated(200, b"enough"), "POST", body=b"begun", end=False)
