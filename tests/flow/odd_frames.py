@@ -86,6 +86,7 @@ LEGAL = {
     "PINGs": [*[ping(b"12345678")] * 50, ping(b"12345678", ack=True), head(), BODY],
     "priorities": [on(frames.PRIORITY, PRIORITY), on(frames.PRIORITY, PRIORITY, stream=999), head(), BODY],
     "unknown frames": [*[on(0xFA, b"abc", 0xFF, one) for one in (0, None, 998)], head(), on(0xB), BODY],
+    "a reset in place of the end": [field("content-length", "4"), content(end=False), reset(0)],
     "late frames": [head(), BODY, window(5), on(frames.PRIORITY, PRIORITY), reset(8)],
     # RFC 9113 section 5.1 lets us end the connection; the others on it would suffer.
     "content behind the end": [head(), BODY, content(b"late")],

@@ -259,9 +259,12 @@ def test_a_complete_response_outlives_the_reset_of_its_upload(play, connect, whe
     assert len({id(link) for link, _, _ in play.backend.requests}) == 1
 
 
-def test_a_reset_without_a_complete_response_is_a_failure(play):
+@pytest.mark.parametrize(
+    ("fields", "code"), [([], NO_ERROR), ([("content-length", "5")], NO_ERROR), ([("content-length", "4")], CANCEL)]
+)
+def test_a_reset_without_a_complete_response_is_a_failure(play, fields, code):
     play.backend.act = lambda link, stream_id: link.send(
-        link.head(stream_id), data(stream_id, b"part"), rst_stream(stream_id, NO_ERROR)
+        link.head(stream_id, [*OK, *fields]), data(stream_id, b"part"), rst_stream(stream_id, code)
     )
     with play.gateway.connect() as wire:
         wire.send("POST /part HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")

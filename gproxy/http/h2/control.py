@@ -7,6 +7,7 @@ from gproxy.http.buffers import Buffers
 from gproxy.http.errors import NO_LINE
 from gproxy.http.h2 import frames
 from gproxy.http.h2.events import (
+    DataReceived,
     Event,
     GoAwayReceived,
     PingAcknowledged,
@@ -21,6 +22,7 @@ from gproxy.http.h2.frames import (
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     MAX_STREAM_ID,
+    NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     SETTINGS_ACK,
@@ -29,7 +31,7 @@ from gproxy.http.h2.frames import (
 )
 from gproxy.http.h2.sender import CLIENT, SERVER, Sender
 from gproxy.http.h2.settings import SessionFault, SessionOptions
-from gproxy.http.h2.stream import Stream
+from gproxy.http.h2.stream import RECEIVED_END, Stream
 
 #: Priorities that are kept for streams which the client has not opened yet, and most of their bytes.
 _EARLY_PRIORITIES: Final = 32
@@ -66,10 +68,22 @@ class ControlReceiver(Sender):
             if stream_id not in self._resets:  # otherwise both of us have given up at the same time
                 self._spend("late RST_STREAM")
             return
+        code = word(payload)
+        if code == NO_ERROR and self.role == CLIENT:
+            self._end_by_length(stream)
         self._close(stream)
-        self._events.append(StreamReset(stream, word(payload)))
+        self._events.append(StreamReset(stream, code))
         if self.role == SERVER and not stream.has_sent_head:
             self._spend("streams reset early")
+
+    def _end_by_length(self, stream: Stream) -> None:
+        """Take a response whose Content-Length is there for complete, though RST_STREAM came in place of its end.
+
+        Node.js sends the reset first if both wait for their turn.
+        """
+        if stream.may_receive and stream.has_head and not stream.owed:
+            stream.move(RECEIVED_END)
+            self._events.append(DataReceived(stream, stream.held, True))
 
     def _on_window_update(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
