@@ -85,6 +85,8 @@ def _instead(command: str) -> str:
         return f"; to serve, write gproxy --config {command if command.endswith('.ini') else 'FILE'}"
     if command in {"stop", "quit", "restart"}:
         return "; a signal does that"
+    if meant := _MEANT.get(command):
+        return f"; did you mean {meant!r}?"
     return _suggest(command, filter(None, _COMMANDS))
 
 
@@ -127,6 +129,16 @@ def _parser(name: str) -> _Parser:
         text = "path of the settings, an INI file"
         parser.add_argument("--config", required=command.config, metavar="FILE", help=text)
     return parser
+
+
+#: Words of other programs, and the commands.
+_MEANT: Final = {
+    **dict.fromkeys(("test", "validate", "configtest", "lint"), "check"),
+    **dict.fromkeys(("init", "create"), "new"),
+    "status": "ps",
+    "drain": "backend",
+    "access": "logs",
+}
 
 
 def _commands() -> str:

@@ -47,9 +47,9 @@ class Certificate(Record):
 
 def read_certificate(settings: TLSSettings, now: float, protocols: Sequence[str] = PROTOCOLS) -> Certificate:
     """Read the section's files; `protocols` are offered. Raise ValueError, with one `option: problem` a line."""
-    leaf = _leaf(settings.certificate)
     key = settings.key or settings.certificate
-    content("key", key)
+    _readable(settings.certificate, key)
+    leaf = _leaf(settings.certificate)
     context = _context(settings, key, protocols)
     lists = NO_LISTS
     authorities: tuple[str, ...] = ()
@@ -69,6 +69,18 @@ def files(settings: TLSSettings) -> list[Path]:
     return [path for path in paths if path is not None]
 
 
+def _readable(certificate: Path, key: Path) -> None:
+    """Raise ValueError for each of the files that cannot be read; one file may be both."""
+    problems = []
+    for path, option in {key: "key", certificate: "certificate"}.items():
+        try:
+            content(option, path)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
 def _leaf(path: Path) -> "x509.Certificate":
     from cryptography import x509  # a large module, and most gateways serve no TLS
 
@@ -76,7 +88,17 @@ def _leaf(path: Path) -> "x509.Certificate":
     try:
         return x509.load_pem_x509_certificates(pem)[0]
     except (ValueError, x509.InvalidVersion):
-        raise ValueError(f"certificate: {path} holds no readable certificate in PEM form") from None
+        raise ValueError(f"certificate: {path} holds no readable certificate in PEM form{_held(pem, path)}") from None
+
+
+def _held(data: bytes, path: Path) -> str:
+    """Return the hint for a file without certificate: what it holds instead."""
+    if not data.strip():
+        return "; it is empty"
+    if data[:1] == b"\x30":  # the tag of a sequence
+        return f"; openssl x509 -inform der -in {path} writes DER as PEM"
+    kinds = {b"PRIVATE KEY-----": "a private key", b"CERTIFICATE REQUEST-----": "only the request for a certificate"}
+    return next((f"; it holds {held}" for label, held in kinds.items() if label in data), "")
 
 
 def _context(settings: TLSSettings, key: Path, protocols: Sequence[str]) -> ssl.SSLContext:

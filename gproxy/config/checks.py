@@ -131,7 +131,10 @@ def _use(handler: HandlerSettings) -> str:
 
 
 def _meant(use: str, builtins: Collection[str]) -> str:
-    """Return the hint for a handler that does not exist: a class whose module is separated with a dot, or a name."""
+    """Return the hint for a handler that does not exist: a file, a class behind a dot, or a name."""
+    file, _, attribute = use.partition(":")
+    if "/" in file:
+        return f"; write {file.removesuffix('.py').strip('./').replace('/', '.')}:{attribute or 'NAME'}"
     module, dot, name = use.rpartition(".")
     return f"; write {module}:{name}" if dot else suggest(use, builtins)
 
@@ -158,7 +161,9 @@ def limits(routes: Iterable[tuple[RouteSettings, RawSection]], server: ServerSet
     """Yield a problem for each route whose limit exceeds the server's, which applies first."""
     for route, section in routes:
         if 0 < server.max_body < route.max_body:
-            yield section.problem("max_body", f"is more than [server] max_body, {write_bytes(server.max_body)}")
+            server_limit = f"[server] max_body, {write_bytes(server.max_body)}"
+            hint = "; raise that one, and bound the other routes with the handler body_limit"
+            yield section.problem("max_body", f"is more than {server_limit}, which holds for all routes{hint}")
 
 
 def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Problem]:
@@ -281,7 +286,8 @@ def listeners(
     """Yield the problems of the words in `bind`. `names` are the [tls:NAME] sections' names, `section` is [server]."""
     for address in server.bind:
         if address.tls is not None and not names:
-            yield section.problem("bind", f"{address} tls: there is no certificate; write a [tls:NAME] section")
+            hint = f"there is no certificate; write a [tls:{address.tls or 'NAME'}] section"
+            yield section.problem("bind", f"{address} tls: {hint}")
         elif address.tls and address.tls not in names:
             yield section.problem("bind", f"{address} tls={address.tls}: unknown{suggest(address.tls, names)}")
         if address.proxy and not gateway.trusted_proxies and address.kind != "unix":

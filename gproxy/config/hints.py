@@ -5,8 +5,12 @@ A hint is the end of a message: `; write bind = HOST:PORT in [server]`. It is em
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from gproxy.config.problems import nearest, suggest
+
+#: Signs that begin a quotation, those of word processors too, with what ends it.
+_QUOTES: Final = {'"': '"', "'": "'", "“": "”", "„": "“”", "\u2018": "\u2019", "«": "»", "»": "«"}
 
 
 def option(name: str, known: Iterable[str]) -> str:
@@ -126,4 +130,14 @@ def pieces(text: str) -> list[str]:
 
 def is_quoted(text: str) -> bool:
     """Return whether quotes enclose the text."""
-    return len(text) > 1 and text[0] in "\"'" and text[-1] == text[0]
+    return len(text) > 1 and text[-1] in _QUOTES.get(text[0], "")
+
+
+def foreign_line(text: str) -> int:
+    """Return the first line of a text that is no INI file, but one of another proxy, YAML or JSON; 0 for others."""
+    lines = [line.strip() for line in text.splitlines()]
+    written = [(number, line) for number, line in enumerate(lines, 1) if line and line[0] not in "#;"]
+    if not written or any(line.startswith("[") for _, line in written):
+        return 0
+    number, first = written[0]
+    return number if "=" not in first or "{" in first else 0

@@ -60,10 +60,14 @@ def _visible(name: str) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the member of `words` closest to `word`, or None if no member is close."""
+    """Return the member of `words` closest to `word`, by its letters if not by their case; None if none is close."""
     import difflib  # late: an arbiter whose settings are right needs no memory for it
 
-    return next(iter(difflib.get_close_matches(word, sorted(words), n=1)), None)
+    known = sorted(words)
+    if close := difflib.get_close_matches(word, known, n=1):
+        return close[0]
+    folded = {one.lower(): one for one in known}
+    return folded.get(next(iter(difflib.get_close_matches(word.lower(), folded, n=1)), ""))
 
 
 def suggest(word: str, words: Iterable[str]) -> str:

@@ -59,7 +59,7 @@ def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
     used |= {value.text for section in handlers for value in section.options.values()}
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
-            yield section.problem("", "no route uses this upstream")
+            yield section.problem("", "no route and no option of a handler names this upstream")
 
 
 def asked(handlers: Iterable[HandlerSettings], sections: Iterable[RawSection]) -> Iterator[Problem]:

@@ -19,6 +19,10 @@ _BIND: Final = "bind = HOST:PORT in [server]"
 _HANDLERS: Final = "handlers = in [gateway] or [route:NAME], and a [handler:NAME] section for the options"
 _FILES: Final = "root = FOLDER in [route:NAME]"
 _NOTHING: Final = "nothing in its place"
+_PASSWORDS: Final = "users = FILE in [handler:basic], and basic in a handlers list"
+_ASK: Final = "url = in [handler:forward_auth], and forward_auth in a handlers list"
+_PAGES: Final = "STATUS = FILE in [errors]"
+_SMALLEST: Final = "min_size = in [handler:compress]"
 _HTTP_ONLY: Final = "an HTTP backend: the gateway speaks no other protocol to backends"
 
 #: Words of NGINX, HAProxy, Traefik, Caddy, Kong and gunicorn, in lower case with `_`, and what is written here.
@@ -36,9 +40,12 @@ WORDS: Final[Mapping[str, str]] = {
     "client_max_body_size": "max_body = in [server] or [route:NAME]",
     "client_header_timeout": "head_timeout = in [server]",
     "client_body_timeout": "body_timeout = in [server]",
+    "large_client_header_buffers": "max_head = in [server]",
     "keepalive_timeout": "idle_timeout = in [server]",
     "send_timeout": "write_timeout = in [server]",
     "graceful_timeout": "grace = in [server]",
+    "server_tokens": f"{_NOTHING}: no response names the gateway",
+    **dict.fromkeys(("sendfile", "tcp_nopush", "tcp_nodelay"), f"{_NOTHING}: the gateway does it by itself"),
     **dict.fromkeys(("limit_conn", "limit_conn_zone"), _CONNECTIONS),
     # Certificates.
     **dict.fromkeys(
@@ -48,6 +55,7 @@ WORDS: Final[Mapping[str, str]] = {
     "ssl_protocols": "min_version = in [tls:NAME]",
     "ssl_ciphers": "ciphers = in [tls:NAME]",
     "ssl_client_certificate": "client_ca = in [tls:NAME]",
+    "ssl_verify_client": "client_auth = in [tls:NAME]",
     # Routes.
     **dict.fromkeys(("location", "rule", "router", "routers", "handle", "prefix", "path_prefix", "pathprefix"), _MATCH),
     **dict.fromkeys(("server_name", "server_names", "hostname", "domain", "vhost"), "host = in [route:NAME]"),
@@ -64,6 +72,7 @@ WORDS: Final[Mapping[str, str]] = {
     "return": "respond = STATUS or redirect = URL in [route:NAME]",
     "strip_path": "strip_prefix = yes in [route:NAME]",
     **dict.fromkeys(("preserve_host", "passhostheader"), "host = client or backend in [upstream:NAME]"),
+    **dict.fromkeys(("map", "geo", "if"), "headers =, cookies =, query = or client = in [route:NAME]"),
     "acl": "path =, host =, headers = and methods = in [route:NAME]",
     "priority": f"{_NOTHING}: the longest matching path wins, then host, method and headers",
     # Upstreams.
@@ -76,6 +85,14 @@ WORDS: Final[Mapping[str, str]] = {
         ("proxy_read_timeout", "proxy_send_timeout", "timeout_server"),
         "timeout = in [gateway] or [route:NAME], and read_timeout = in [upstream:NAME]",
     ),
+    **dict.fromkeys(("proxy_buffering", "proxy_buffers", "proxy_buffer_size"), "buffer_response = in [upstream:NAME]"),
+    **dict.fromkeys(("proxy_request_buffering", "client_body_buffer_size"), "buffer_request = in [upstream:NAME]"),
+    "proxy_http_version": f"{_NOTHING}: backends get HTTP/1.1, or HTTP/2 with http2 = yes",
+    **dict.fromkeys(("proxy_redirect", "proxy_cookie_path"), f"{_NOTHING}: strip_prefix = yes does it"),
+    "proxy_ssl_verify": "tls_verify = in [upstream:NAME]",
+    "proxy_ssl_trusted_certificate": "tls_ca = in [upstream:NAME]",
+    **dict.fromkeys(("proxy_ssl_name", "proxy_ssl_server_name"), "tls_name = in [upstream:NAME]"),
+    **dict.fromkeys(("proxy_cache", "proxy_cache_path"), f"{_NOTHING}: an upstream caches"),
     "timeout_client": "idle_timeout = and body_timeout = in [server]",
     **dict.fromkeys(("timeout_http_request", "timeout_http-request"), "head_timeout = in [server]"),
     **dict.fromkeys(("timeout_http_keep_alive", "timeout_http-keep-alive"), "idle_timeout = in [server]"),
@@ -88,6 +105,12 @@ WORDS: Final[Mapping[str, str]] = {
     # Handlers.
     **dict.fromkeys(("middleware", "middlewares", "plugins", "filters"), _HANDLERS),
     **dict.fromkeys(("limit_req", "limit_req_zone", "ratelimit", "rate_limiting", "limit"), _LIMIT),
+    **dict.fromkeys(("auth_basic", "auth_basic_user_file", "basicauth", "basic_auth"), _PASSWORDS),
+    **dict.fromkeys(("auth_request", "auth_request_set", "forwardauth"), _ASK),
+    **dict.fromkeys(("auth_jwt", "auth_jwt_key_file"), "key = in [handler:jwt], and jwt in a handlers list"),
+    "satisfy": "of = NAME, NAME in [handler:any_of], and any_of in a handlers list",
+    "stub_status": "metrics in [gateway] handlers",
+    **dict.fromkeys(("gzip_min_length", "brotli_min_length"), _SMALLEST),
     **dict.fromkeys(("gzip", "gzip_types", "brotli", "encode", "compression"), _COMPRESS),
     **dict.fromkeys(("proxy_set_header", "request_header"), _SET_REQUEST),
     **dict.fromkeys(("add_header", "response_header"), _SET_RESPONSE),
@@ -102,6 +125,7 @@ WORDS: Final[Mapping[str, str]] = {
         "trusted_proxies = in [gateway]",
     ),
     **dict.fromkeys(("access_log", "accesslog", "log_path"), "access = FILE, - or syslog:ADDRESS in [log]"),
+    **dict.fromkeys(("error_page", "errorfile", "proxy_intercept_errors"), _PAGES),
     "log_format": "format = and fields = in [log]",
     "syslog": "access = syslog:ADDRESS in [log]",
     **dict.fromkeys(

@@ -47,6 +47,9 @@ def find(module_name: str, attribute: str, report: Report) -> object:
 
 def _places(module_name: str, error: BaseException) -> str:
     """Return where modules are searched for, if the user's module is in none of these places."""
+    module, dot, ending = module_name.rpartition(".")
+    if dot and ending == "py" and isinstance(error, ModuleNotFoundError):
+        return f"; write {module}, without .py"
     if not isinstance(error, ModuleNotFoundError) or error.name != module_name.partition(".")[0]:
         return ""
     return "; modules are searched for beside the settings file, in the working directory and on PYTHONPATH"

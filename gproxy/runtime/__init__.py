@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 import gevent
 
@@ -335,8 +335,18 @@ class Runtime:
 
     def offload(self, function: Callable[..., T], *args: object) -> T:
         """Run a blocking function in a thread and return its result; other greenlets run meanwhile."""
-        result: T = gevent.get_hub().threadpool.apply(function, args)
-        return result
+        result, error = gevent.get_hub().threadpool.apply(_outcome, (function, args))
+        if error is not None:
+            raise error
+        return cast("T", result)
+
+
+def _outcome(function: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None, BaseException | None]:
+    """Return what the function returns or raises: gevent prints a traceback of what a thread raises, caught or not."""
+    try:
+        return function(*args), None
+    except BaseException as error:  # noqa: BLE001 the greenlet raises it
+        return None, error
 
 
 class Shares(Protocol):

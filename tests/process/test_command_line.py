@@ -81,6 +81,7 @@ COMMANDS = (
         ("chek --config x", "gproxy: unknown command 'chek'; did you mean 'check'?"),
         ("serve", "gproxy: unknown command 'serve'; to serve, write gproxy --config FILE; see gproxy --help"),
         ("a.ini", "gproxy: unknown command 'a.ini'; to serve, write gproxy --config a.ini; see gproxy --help"),
+        ("test", "gproxy: unknown command 'test'; did you mean 'check'?"),
         ("stop", "gproxy: unknown command 'stop'; a signal does that; see gproxy --help"),
         (
             "launch",
@@ -225,7 +226,7 @@ bad.ini:25: [handler:mine] use: cannot import broken: ZeroDivisionError: divisio
 bad.ini:27: [handler:other] use: cannot import nowhere_at_all: ModuleNotFoundError: No module named 'nowhere_at_all'; modules are searched for beside the settings file, in the working directory and on PYTHONPATH
 bad.ini:29: [handler:third] use: working has no 'Hello'; did you mean 'hello'?
 bad.ini:32: [handler:open] secret: ${NOT_SET_ANYWHERE} is not set in the environment; set it, or write ${NOT_SET_ANYWHERE:-default}
-bad.ini:34: [log] rotate: expected a rotation rule such as daily, 10MB; found 'weekly'
+bad.ini:34: [log] rotate: expected a rotation rule such as daily, 10MB; found 'weekly'; write daily, a size such as 10MB, both, or never
 """
 
 
@@ -249,11 +250,11 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
     assert done.stderr.splitlines() == [
         "warning: gproxy.ini:7: [handler:jwt] no handlers list names this handler, so it does not run",
         "warning: gproxy.ini:8: [handler:jwt] secret: secret is readable by users other than its owner (mode 0644); run chmod 600",
-        "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
+        "warning: gproxy.ini:9: [upstream:spare] no route and no option of a handler names this upstream",
     ]
     with RunningGateway(text, tmp_path) as gateway:
         assert "is readable by users other than its owner" in gateway.wait_for_line("secret")
-        assert "no route uses" in gateway.wait_for_line("spare")
+        assert "names this upstream" in gateway.wait_for_line("spare")
 
 
 def test_check_warns_of_names_with_a_dollar_in_values_and_shows_no_secret(tmp_path):

@@ -191,7 +191,7 @@ COMMANDS = (
 
 
 NO_ANSWER = {
-    "no admin": (1, "there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"),
+    "no admin": (1, "there is no [admin] bind, so the gateway cannot be asked; write bind = unix:PATH in [admin]"),
     "no gateway": (1, "admin.sock does not answer: No such file or directory; is the gateway running, and is this its"),
     "no file": (2, "no.ini: cannot be read: no such file or directory"),
     "no token": (1, "401 Unauthorized: "),

@@ -64,7 +64,7 @@ class AdminClient:
             if (opened := server.state_dir.absolute() / "admin.sock").is_socket():  # by a running `gproxy dev`
                 return cls(f"unix:{opened}")
             raise AdminError(
-                f"{config}: there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"
+                f"{config}: there is no [admin] bind, so the gateway cannot be asked; write bind = unix:PATH in [admin]"
             )
         place = place_of(admin.bind)
         if place.startswith("unix:"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gproxy.config import hints
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import Parser, RawSection
 from gproxy.config.problems import Problem
@@ -17,6 +18,10 @@ from gproxy.config.record import Record
 
 #: The option of the first file that names the others.
 _INCLUDE: Final = ("gateway", "include")
+_FOREIGN: Final = (
+    "expected an INI file, with sections such as [server], [route:NAME] and [upstream:NAME]; "
+    "docs/getting-started.md has a first one, docs/migrating.md those of NGINX, Traefik, Kong and HAProxy rewritten"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -120,10 +125,13 @@ def _parse(parser: Parser, file: SourceFile, *, is_included: bool = False) -> bo
         text = file.data.decode("utf-8-sig")
         wrong, message = file.data.find(b"\0"), "is not text: byte 0x00"
     except UnicodeDecodeError as error:
-        text, wrong, message = "", error.start, f"is not UTF-8: byte 0x{file.data[error.start]:02x}"
+        text, wrong, message = "", error.start, f"is not UTF-8: byte 0x{file.data[error.start]:02x}; save it as UTF-8"
     if wrong >= 0:
         line = file.data.count(b"\n", 0, wrong) + 1
         parser.problems.append(Problem(file.path, line, "", "", message))
+        return False
+    if foreign := hints.foreign_line(text):
+        parser.problems.append(Problem(file.path, foreign, "", "", _FOREIGN))
         return False
     parser.parse(text, file.path, is_included=is_included)
     return True

@@ -55,7 +55,7 @@ class ErrorsSettings(Record):
 def _pages(name: str, text: str) -> tuple[ErrorPage, ...]:
     """Read the pages of the option. Raise Mistake for an unknown option, and for files that are no pages."""
     if not _is_status(name):
-        raise Mistake([(0, "unknown option; expected a status from 400 to 599, 4xx, 5xx, or replace")])
+        raise Mistake([(0, "unknown option; expected one status from 400 to 599, 4xx, 5xx, or replace")])
     pages: tuple[ErrorPage, ...] = convert(tuple[ErrorPage, ...], text, lambda _: None)
     if not pages:
         raise Mistake([(0, f"expected {ErrorPage.noun} such as {ErrorPage.example}; found nothing")])

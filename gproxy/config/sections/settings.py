@@ -258,7 +258,7 @@ def unknown_option(name: str, known: Collection[str]) -> str:
     """Return the message about an option that its section, with these `known` options, does not have."""
     owners = [section for section, cls in SECTIONS.items() if name in option_names(cls)]
     unusual = {"[admin]", "[trace]", "[job:NAME]"}  # bind and timeout are usual elsewhere
-    owners = [one for one in owners if one not in unusual] or owners
+    owners = [one for one in owners if one not in unusual] or ([] if hints.word_hint(name) else owners)
     if name == "host" and "bind" in known:  # other programs have host and port of their listener in [server]
         return f"unknown option{hints.option('address', known)}"
     if owners:

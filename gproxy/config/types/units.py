@@ -137,7 +137,10 @@ class Rotate(Record):
         words = [word.strip() for word in re.split("[,\n]", text)]
         if words == ["never"]:
             return cls()
-        sizes = [parse_bytes(word) for word in words if word != "daily"]
+        try:
+            sizes = [parse_bytes(word) for word in words if word != "daily"]
+        except ValueError:
+            raise ValueError("write daily, a size such as 10MB, both, or never") from None
         if len(set(words)) < len(words) or len(sizes) > 1 or 0 in sizes:
             raise ValueError("write daily, a size, both, or never")
         return cls("daily" in words, sizes[0] if sizes else None)

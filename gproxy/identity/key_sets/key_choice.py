@@ -97,4 +97,9 @@ def _discovered(issuer: Issuer) -> KeySource:
     try:
         return KeySource.of_issuer(issuer.name)
     except ValueError:
-        raise ValueError(f"{issuer} is no URL, so no metadata names its keys; {behind}") from None
+        raise ValueError(f"{issuer} is no URL, so no metadata names its keys; {behind}{_as_url(issuer)}") from None
+
+
+def _as_url(issuer: Issuer) -> str:
+    """Return the hint for an issuer that is the name of a host."""
+    return f", or the URL https://{issuer}" if "." in issuer.name and "://" not in issuer.name else ""

@@ -14,7 +14,7 @@ def public_key(path: Path) -> PublicKeyTypes:
     try:
         pem = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
     if b"PRIVATE KEY-----" in pem:
         raise ValueError(f"{path} holds a private key; a public key or a certificate is expected")
     try:

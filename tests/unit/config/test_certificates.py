@@ -3,6 +3,7 @@
 import ssl
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -82,13 +83,27 @@ def test_what_cannot_be_used(tmp_path, authority):
         (10, "tls:a", "certificate", "absent cannot be read: no such file or directory"),
         (14, "tls:b", "key", "absent cannot be read: no such file or directory"),
         (17, "tls:c", "key", "does not match the certificate"),
-        (19, "tls:d", "certificate", "empty holds no readable certificate in PEM form"),
+        (19, "tls:d", "certificate", "empty holds no readable certificate in PEM form; it is empty"),
         (23, "tls:e", "key", "empty holds no readable private key in PEM form"),
         (26, "tls:f", "key", "the private key is encrypted, which is not supported; expected an unencrypted one"),
         (28, "tls:g", "certificate", f"{tmp_path} cannot be read: is a directory"),
         (33, "tls:h", "ciphers", "OpenSSL supports none of 'NONE-OF-THEM'"),
         (38, "tls:i", "client_ca", "empty holds no readable certificate in PEM form"),
         (43, "tls:j", "client_ca", "absent cannot be read: no such file or directory"),
+    ]
+
+
+def test_what_a_file_without_certificate_holds(tmp_path, authority):
+    crt, key = authority.issue("a.test")
+    der = tmp_path / "der"
+    der.write_bytes(x509.load_pem_x509_certificate(crt.read_bytes()).public_bytes(serialization.Encoding.DER))
+    sections = [section("a", (key, crt)), section("b", (der, key)), section("c", ("no.crt", "no.key"))]
+    none = "holds no readable certificate in PEM form"
+    assert outcome(tmp_path, *sections) == [
+        (10, "tls:a", "certificate", f"a.test.key {none}; it holds a private key"),
+        (13, "tls:b", "certificate", f"der {none}; openssl x509 -inform der -in der writes DER as PEM"),
+        (16, "tls:c", "certificate", "no.crt cannot be read: no such file or directory"),
+        (17, "tls:c", "key", "no.key cannot be read: no such file or directory"),
     ]
 
 

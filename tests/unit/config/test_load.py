@@ -168,7 +168,9 @@ def test_an_arbiter_reads_its_own_sections_and_leaves_mistakes_to_others(write):
 def test_unused_upstream_is_a_warning(write):
     path = write(SMALL + "[upstream:b]\nbackends = http://b:1\n")
     settings = load(path, builtins=(), environ={})
-    assert [str(warning) for warning in settings.warnings] == [f"{path}:5: [upstream:b] no route uses this upstream"]
+    assert [str(warning) for warning in settings.warnings] == [
+        f"{path}:5: [upstream:b] no route and no option of a handler names this upstream"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,10 @@ def test_an_option_has_no_case(check):
         ("users_own:Leaves", "cannot create Leaves: SystemExit: goodbye (FOLDER/users_own.py:74)"),
         ("users_own:Asks", "cannot create Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:78)"),
         ("users_own:Outer.Iner", "users_own.Outer has no 'Iner'; did you mean 'Inner'?"),
+        (
+            "users_own.py:x",
+            "cannot import users_own.py: ModuleNotFoundError: No module named 'users_own.py'; 'users_own' is not a package; write users_own, without .py",
+        ),
         ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
     ],
 )  # fmt: skip

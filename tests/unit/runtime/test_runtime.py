@@ -1,4 +1,6 @@
-"""What the runtime knows of its process."""
+"""What the runtime knows of its process, and what its threads do."""
+
+import pytest
 
 from gproxy.runtime import Runtime
 
@@ -14,3 +16,10 @@ def test_a_single_part_is_made_once():
     assert part.runtime is runtime
     assert runtime.single(Part) is part
     assert Runtime().single(Part) is not part
+
+
+def test_offload_raises_what_its_function_raises_and_prints_nothing(capfd):
+    with pytest.raises(ZeroDivisionError):
+        Runtime().offload(divmod, 1, 0)
+    assert capfd.readouterr().err == ""
+    assert Runtime().offload(divmod, 7, 2) == (3, 1)

@@ -78,7 +78,7 @@ def test_problems_name_the_right_file(folder):
     (folder / "conf.d" / "b.ini").write_bytes(b"[route:b]\n\xff")
     first, second = parsed()[1]
     assert first.startswith("etc/conf.d/a.ini:2: [route:a] expected 'option = value'")
-    assert second == "etc/conf.d/b.ini:2: is not UTF-8: byte 0xff"
+    assert second == "etc/conf.d/b.ini:2: is not UTF-8: byte 0xff; save it as UTF-8"
 
 
 def test_packed_files_are_the_same_files():
@@ -99,7 +99,7 @@ def test_file_that_is_not_utf8(tmp_path):
     path.write_bytes(b"[s]\na = \xe9")
     problems = []
     assert parse_files(read_files(path, {}), {}, problems) is None
-    assert [str(problem) for problem in problems] == [f"{path}:2: is not UTF-8: byte 0xe9"]
+    assert [str(problem) for problem in problems] == [f"{path}:2: is not UTF-8: byte 0xe9; save it as UTF-8"]
 
 
 @pytest.mark.parametrize("name", ["g.ini", "conf.d/a.ini"])

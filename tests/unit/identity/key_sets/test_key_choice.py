@@ -60,6 +60,10 @@ def test_the_algorithms_of_auto(pem):
         ({"jwks": SET, "issuers": [Issuer.parse("ci jwks=file:x")]}, "issuer: has jwks= beside jwks"),
         ({"jwks": SET, "issuers": [ISSUER, Issuer("ci")]}, "jwks: is the key set of a single issuer"),
         ({"issuers": [Issuer("ci")]}, "issuer, jwks: ci is no URL, so no metadata names its keys; expected jwks=URL"),
+        (
+            {"issuers": [Issuer("id.example")]},
+            "issuer, jwks: id.example is no URL, so no metadata names its keys; expected jwks=URL or jwks=file:PATH behind it, or the URL https://id.example",
+        ),
         ({"issuers": [Issuer("https://id.example?a=b")]}, "issuer, jwks: https://id.example?a=b is no URL"),
         (
             {"issuers": [Issuer("https://id.example/{tid}")]},
