@@ -8,8 +8,9 @@ from http2_streams import StreamClient
 from scenes import scene
 
 from gproxy.http.h2.events import DataReceived, TrailersReceived
-from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
-from gproxy.testing.backends import Held, reply
+from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR, PROTOCOL_ERROR, window_update
+from gproxy.http.headers import Headers
+from gproxy.testing.backends import Held, reply, switching
 from gproxy.testing.gateway import PATIENCE, Wire, eventually
 
 pytestmark = pytest.mark.usefixtures("h2c")
@@ -189,6 +190,26 @@ def test_a_backend_that_breaks_off_resets_the_stream(play, connect):
     assert client.content(stream) == b"some"
     assert play.gateway.line("/broken")["reason"] == "backend_reset"
     assert client.response(client.request("/next"))[0] == 200
+
+
+def test_a_fault_of_a_client_ends_its_tunnel_and_the_backends_connection(play, connect):
+    ended = threading.Event()
+
+    def tunnel(peer, request):
+        peer.send(switching(request))
+        peer.read_all()
+        ended.set()
+
+    play.one.act = tunnel
+    client = connect()
+    fields = Headers([("sec-websocket-version", "13")])
+    stream = client.session.request("CONNECT", "http", "a", "/faulty", fields, end=False, protocol="websocket")
+    client.send()
+    assert client.head(stream).status == 200
+    client._sock.sendall(window_update(stream.id, 0))
+    assert client.reset_code(stream) == PROTOCOL_ERROR
+    assert ended.wait(PATIENCE)
+    assert play.gateway.line("/faulty")["status"] == "101"
 
 
 def test_a_lost_connection_cancels_all_its_requests(play, connect):

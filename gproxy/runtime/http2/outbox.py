@@ -18,7 +18,7 @@ class Outbox:
 
     __slots__ = (
         "_buffers", "_pieces", "_session", "dropped", "ends", "enough", "is_waiting", "kept", "last_turn", "sender",
-        "stream", "taken", "trailers", "wants_room",
+        "stream", "taken", "wants_room",
     )  # fmt: skip
 
     def __init__(self, session: Session, stream: Stream, buffers: Buffers) -> None:
@@ -28,9 +28,8 @@ class Outbox:
         self._pieces: deque[bytes | memoryview] = deque()
         #: The size of the pieces, of all bytes that the transport has taken, and of those that were forgotten.
         self.kept = self.taken = self.dropped = 0
-        #: True if no further piece follows, and the trailers behind the last one.
+        #: True if END_STREAM leaves with the last piece.
         self.ends = False
-        self.trailers: list[tuple[str, str]] = []
         #: True while the sender waits for room on the connection, to append something itself.
         self.wants_room = False
         #: The greenlet that waits until fewer bytes than `enough` are kept; None while none waits.
@@ -64,27 +63,20 @@ class Outbox:
                 piece, pieces[0] = view[: room - appended], view[room - appended :]
             else:
                 pieces.popleft()
-            is_last = self.ends and not pieces and not self.trailers
+            is_last = self.ends and not pieces
             session.send_data(stream, piece, end=is_last)
             appended += len(piece)
             if is_last:
                 self.ends = False
-        if not pieces:
-            self._end()
+        if self.ends and not pieces:
+            self.ends = False
+            session.send_data(stream, b"", end=True)
         self.kept -= appended
         self.taken += appended
         self._buffers.remove(appended)
         self.wants_room = False
         if not pieces or self.kept < self.enough:
             self.wake()
-
-    def _end(self) -> None:
-        if self.ends:
-            self.ends = False
-            if self.trailers:
-                self._session.send_trailers(self.stream, self.trailers)
-            else:
-                self._session.send_data(self.stream, b"", end=True)
 
     @property
     def is_empty(self) -> bool:

@@ -189,10 +189,8 @@ class HTTP2Stream(Waitable):
             raise self.end_error()
         outbox = self._outbox
         if outbox is not None and outbox.is_waiting:
-            outbox.trailers = trailers
-            outbox.ends = True
+            outbox.ends = not trailers
             self._await_sent(outbox, 1)
-            return
         if trailers:
             self.session.send_trailers(self.stream, trailers)
         else:

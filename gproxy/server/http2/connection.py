@@ -69,8 +69,8 @@ class HTTP2ClientConnection(StreamHost):
 
     __slots__ = (
         "_active", "_alarm", "_channel", "_connection", "_context", "_figures", "_gateway", "_hsts", "_is_ending",
-        "_is_gone", "_is_leaving", "_is_parting", "_last_read", "_leaves_at", "_ping_sent", "_quiet_since", "_requests",
-        "_resets", "_servers", "_session", "_taken", "_transport", "_waiter",
+        "_is_gone", "_is_parting", "_last_read", "_leaves_at", "_ping_sent", "_quiet_since", "_requests", "_resets",
+        "_servers", "_session", "_taken", "_transport", "_waiter",
     )  # fmt: skip
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -104,9 +104,7 @@ class HTTP2ClientConnection(StreamHost):
         self._taken = 0
         #: When the second GOAWAY is due, after the first; infinite before that, and after it.
         self._leaves_at = math.inf
-        #: True from the first GOAWAY on.
-        self._is_leaving = False
-        #: True from the second GOAWAY, or the client's, on: the connection ends with its last stream.
+        #: True once GOAWAY has named the last stream: the connection ends with those under way.
         self._is_ending = False
         #: True once nothing more is read, and if the client is to read what was sent last.
         self._is_gone = self._is_parting = False
@@ -150,8 +148,10 @@ class HTTP2ClientConnection(StreamHost):
         self._requests.record(error, NO_LINE)
         self._session.start()
         self._session.go_away(0, NO_ERROR)
-        self._part()
-        self._transport.lose()
+        try:
+            self._part()
+        finally:
+            self._transport.lose()
 
     def _read(self) -> None:
         """Read once, and act on what has come; or on what the alarm says."""
@@ -202,7 +202,7 @@ class HTTP2ClientConnection(StreamHost):
     def _on_time(self, now: float) -> None:
         """Act on what is due."""
         if self._leaves_at <= now:
-            self._end_leaving()
+            self._accept_no_more()
         elif self._block_ends() <= now:
             self._close(ENHANCE_YOUR_CALM)
         elif self._ping_sent and self._ping_sent + _PING_TIMEOUT <= now:
@@ -213,9 +213,9 @@ class HTTP2ClientConnection(StreamHost):
                 self._taken = self._transport.taken_so_far()
                 self._session.ping(_KEEPALIVE)
                 self._transport.flush_soon()
-        elif self._is_ending and self._session.is_going_away:
+        elif self._is_ending:
             self._is_gone = self._is_parting = True
-        elif self._is_ending or self._quiet_since + self._idle_limit() <= now:
+        elif self._quiet_since + self._idle_limit() <= now:
             self._close(NO_ERROR)
 
     def _await_ping(self, now: float) -> None:
@@ -254,9 +254,9 @@ class HTTP2ClientConnection(StreamHost):
         if isinstance(event, PingAcknowledged):
             self._ping_sent = 0.0
             if event.data == _DRAINING:
-                self._end_leaving()
+                self._accept_no_more()
         elif isinstance(event, GoAwayReceived):
-            self._is_ending = True
+            self._accept_no_more()
         elif isinstance(event, SessionFailed):
             self._on_failure(event)
 
@@ -294,8 +294,10 @@ class HTTP2ClientConnection(StreamHost):
             else:
                 self._exchange(server, client, head)
         finally:
-            server.out.close()
-            self._forget(client)
+            try:
+                server.out.close()
+            finally:  # a timer of the handler may throw while that waits
+                self._forget(client)
 
     def _exchange(self, server: StreamServer, client: HTTP2ClientStream, head: RequestHead) -> None:
         try:
@@ -304,7 +306,7 @@ class HTTP2ClientConnection(StreamHost):
             self._requests.reject(server, client, error)
             return
         if is_last:
-            self._end_leaving()
+            self._accept_no_more()
         server.out.call = self._requests.grpc.begin(request)
         client.deadline = request.deadline
         client.request = request
@@ -319,7 +321,9 @@ class HTTP2ClientConnection(StreamHost):
             if self._waiter is not None:
                 gevent.get_hub().loop.run_callback(self._wake)
             elif not self._is_gone:
-                self._alarm.set(now if self._is_ending else min(now + self._idle_limit(), self._leaves_at), _IDLE)
+                due = now if self._is_ending else now + self._idle_limit()
+                if due < self._alarm.expires:  # what is due before that, such as the end of a head, stays so
+                    self._alarm.set(due, _IDLE)
 
     def _wake(self) -> None:
         if self._waiter is not None:
@@ -327,9 +331,8 @@ class HTTP2ClientConnection(StreamHost):
 
     def linger(self, seconds: float) -> None:
         """Tell the client to open no more streams; after its answer, or so many seconds, accept no more."""
-        if self._is_leaving or self._is_gone:  # the alarm must not end the wait for the last greenlets
-            return
-        self._is_leaving = True
+        if self._leaves_at < math.inf or self._is_ending or self._is_gone:
+            return  # once it is gone, the alarm must not end the wait for the last greenlets
         self._leaves_at = monotonic() + seconds
         self._session.go_away(MAX_STREAM_ID, NO_ERROR)
         self._session.ping(_DRAINING)
@@ -337,7 +340,7 @@ class HTTP2ClientConnection(StreamHost):
         if self._leaves_at < self._alarm.expires:
             self._alarm.set(self._leaves_at, _IDLE)
 
-    def _end_leaving(self) -> None:
+    def _accept_no_more(self) -> None:
         """Accept no more streams; the connection ends with the last one."""
         if not self._is_ending:
             self._leaves_at = math.inf
@@ -347,7 +350,7 @@ class HTTP2ClientConnection(StreamHost):
 
     def cut(self, limit: TimeLimit) -> None:
         """End the connection with all its requests."""
-        self._end_leaving()
+        self._accept_no_more()
         for server in list(self._active.values()):
             server.cut(limit)
         if not self._active:

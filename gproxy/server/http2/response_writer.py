@@ -250,12 +250,14 @@ class HTTP2ResponseWriter(Output):
         client = self._client
         stream = client.stream
         is_cancelled = stream.may_send or self._is_connect
-        if stream.state != CLOSED and not is_cancelled:
-            client.linger(_LINGER)
-        if stream.state != CLOSED:
-            client.reset(CANCEL if is_cancelled else NO_ERROR)
-        client.release()
-        self._stream = None
+        try:
+            if stream.state != CLOSED and not is_cancelled:
+                client.linger(_LINGER)
+        finally:
+            if stream.state != CLOSED:
+                client.reset(CANCEL if is_cancelled else NO_ERROR)
+            client.release()
+            self._stream = None
 
 
 #: Fields of a handshake in HTTP/1.1 (RFC 6455 section 4.2.2).

@@ -12,7 +12,7 @@ from typing import Final
 import gevent
 
 from gproxy.http.body import Body
-from gproxy.http.errors import ClientGone
+from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.framing import PIECE
 from gproxy.http.phase import TUNNEL
 from gproxy.http.request import Request
@@ -91,7 +91,7 @@ class Tunnel:
                 self._channel.send(data)
             self._channel.shut_writing()
             self._end_one_side()
-        except (ClientGone, OSError):
+        except (ClientGone, HTTPError, OSError):  # an HTTPError: the client has violated HTTP/2 on its stream
             self._channel.shut()
 
     def close(self) -> None:

@@ -252,17 +252,23 @@ class HTTP2Pool:
             clock=self._clock,
         )
         made.start()
-        made.settled.wait(max(0.0, ends - self._clock()))
+        try:
+            made.settled.wait(max(0.0, ends - self._clock()))
+            self._check_settled(made, connection)
+        except BaseException:
+            made.close()  # not only the socket: a greenlet reads from it
+            raise
+        if self._is_tls:  # now, not at the end: others are opened beside it
+            remember_session(connection)
+        return made
+
+    def _check_settled(self, made: HTTP2Connection, connection: Any) -> None:  # noqa: ANN401 as above
         if made.is_closed:
             if made.session.peer_is_going_away:
                 raise RefusedStreamError("the backend takes no request on a new connection")
             raise NotHTTP2Error(made.why)
         if not made.session.has_settings:
-            made.close()
             raise ConnectTimeoutError(connection, f"No SETTINGS of the backend within {self._connect_timeout:g} s")
-        if self._is_tls:  # now, not at the end: others are opened beside it
-            remember_session(connection)
-        return made
 
     def dial(self, timeout: float, name: str, observe: Observer | None) -> BackendConnection:
         """Open a connection for one request: for a probe, or because the backend has last chosen HTTP/1.1.

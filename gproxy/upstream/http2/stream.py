@@ -81,7 +81,9 @@ class ResponseStream(HTTP2Stream):
     def is_bodiless(self) -> bool:
         """True if the response is complete with its head: nothing that may follow belongs to it (RFC 9110 6.4.1)."""
         head = self.head
-        return head is not None and (self.stream.is_without_body or head.status in _WITHOUT_BODY or self._is_late)
+        if head is None or self.stream.is_connect:  # a tunnel follows any success of a CONNECT, also 204
+            return False
+        return self.stream.is_without_body or head.status in _WITHOUT_BODY or self._is_late
 
     def next_head(self) -> ResponseHead:
         """Return the next head, an interim or the final one; wait for it. Raises `end_error`, and ClientGone."""

@@ -219,3 +219,17 @@ def test_small_pieces_that_nobody_reads_take_little_more_memory_than_their_bytes
     some.say()
     assert sum(map(sys.getsizeof, stream._pieces)) < 10_000
     assert stream.read(8000) == b"ab" * 4000
+
+
+def test_trailers_that_cannot_be_sent_are_an_error_of_who_sends_them(scene):
+    some = scene(window=SMALL)
+    ours, theirs = some.open()
+    ours.session.respond(ours.stream, 200, Headers(), end=False)
+    ours.send_ahead_limit, ours.buffers = 1 << 20, Buffers(1 << 20)
+    ours.send(bytes(100_000))  # waits for window
+    finishing = gevent.spawn(ours.finish, [("x-sum", "\u20ac")])
+    some.pump()
+    some.client.consumed(theirs, SMALL)
+    some.pump()
+    with pytest.raises(UnicodeEncodeError):
+        finishing.get(timeout=5)

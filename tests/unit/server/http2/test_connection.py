@@ -154,6 +154,21 @@ def test_a_head_that_does_not_end_in_time_ends_the_connection(scene, begun):
     assert goaways(some) == [(1, ENHANCE_YOUR_CALM)]
 
 
+def test_the_end_of_a_request_gives_no_more_time_to_a_head_that_has_begun(scene):
+    some = scene(head_timeout=0.1)
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    stream = some.request()
+    some.until(lambda: some.connection.active_requests)
+    some.read_until(lambda: some.client.has_settings)  # or its answer would come within the head
+    some.send_raw(b"\x00\x00\x01\x01\x00\x00\x00\x00\x03\x82")
+    some.until(lambda: some.connection.multiplexed._session.block_since)
+    go.set()
+    assert some.response(stream)[0] == 200
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some) == [(1, ENHANCE_YOUR_CALM)]
+
+
 def test_a_silent_client_with_open_streams_gets_a_ping_and_is_lost_without_an_answer(scene, monkeypatch):
     monkeypatch.setattr(module, "_SILENCE", 0.05)
     monkeypatch.setattr(module, "_PING_TIMEOUT", 0.1)
@@ -205,6 +220,27 @@ def test_draining_lets_the_client_finish_in_two_steps(scene):
     go.set()
     assert some.response(first)[0] == some.response(late)[0] == 200
     some.read_until(lambda: some.is_closed)
+
+
+def test_a_client_that_says_goodbye_costs_no_turns_of_the_loop_while_draining(scene):
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    stream = some.request()
+    some.until(lambda: some.connection.active_requests)
+    some.client.go_away(0, NO_ERROR)
+    some.send()
+    some.read_until(lambda: goaways(some))
+    some.connection.close_if_idle(0.0)
+    gevent.sleep(0)
+    loop = gevent.get_hub().loop
+    before = loop.iteration
+    gevent.sleep(0.1)
+    assert loop.iteration - before < 100
+    go.set()
+    assert some.response(stream)[0] == 200
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some) == [(1, NO_ERROR)]
 
 
 def test_a_client_that_ignores_draining_is_left_after_a_while(scene):

@@ -8,6 +8,7 @@ import pytest
 from gevent.event import Event
 from greenlet import GreenletExit
 
+from gproxy.http.h2.frames import NO_ERROR
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
@@ -90,6 +91,22 @@ def test_what_is_thrown_after_a_request_ends_nothing(scene, thrown):
     gevent.get_hub().loop.run_callback(served[0].throw, thrown)  # in the turn in which the next request begins
     assert some.response(some.request())[0] == 200
     assert len(set(served)) == 1
+
+
+@pytest.mark.parametrize("thrown", [gevent.Timeout(), GreenletExit()])
+def test_what_is_thrown_while_the_client_may_end_its_upload_keeps_no_stream(scene, thrown):
+    some = scene(max_streams=1)
+
+    def answer(request):
+        gevent.get_hub().loop.timer(0.01).start(gevent.getcurrent().throw, thrown)  # such as a timer left running
+        return Response(200, b"enough")
+
+    some.gateway.answer = answer
+    stream = some.request("POST", body=b"begun", end=False)
+    assert some.response(stream)[0] == 200
+    assert some.reset_code(stream) == NO_ERROR
+    some.gateway.answer = lambda request: Response(200)
+    assert some.response(some.request())[0] == 200
 
 
 def test_a_parked_greenlet_that_is_killed_gets_no_stream(scene):

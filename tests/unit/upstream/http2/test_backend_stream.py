@@ -244,6 +244,22 @@ def test_a_websocket(connected):
     assert tunnel.read(10) == b"pong"
 
 
+def test_a_websocket_that_was_accepted_with_204_keeps_nothing_unread(connected, buffers):
+    connection, peer = connected(enable_connect=True)
+    made = asked()
+    made.upgrade = "websocket"
+    leased, sending = begin(connection, made)
+    stream = peer.event(HeadReceived).stream
+    peer.respond(stream, 204)
+    assert sending.get(timeout=1).status == 101
+    leased.start_tunnel().shut_writing()
+    leased.close()
+    peer.data(stream, b"late")
+    gevent.sleep(0.01)
+    assert buffers.used == 0
+    assert peer.event(StreamReset).code == CANCEL
+
+
 def test_a_backend_without_extended_connect(connected):
     connection, _ = connected(enable_connect=False)
     assert not connection.accepts("websocket")

@@ -1,5 +1,6 @@
 """The connections of one pool: who gets which, who waits, and when one more is opened."""
 
+import gc
 import ssl
 
 import gevent
@@ -18,6 +19,7 @@ from gproxy.testing.authority import Authority
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, RefusedStreamError, TLSError
 from gproxy.upstream.http1 import tls_session
 from gproxy.upstream.http1.connection import HTTP1Connection
+from gproxy.upstream.http2.connection import HTTP2Connection
 from gproxy.upstream.http2.pool import HTTP2Pool
 
 from .conftest import Writer, turn_until
@@ -403,6 +405,14 @@ def test_a_probe_has_a_connection_of_its_own(scene):
     turn_until(one.peers[1].ended)
     held.close()
     assert len(one.pool) == 1
+
+
+def test_a_probe_that_gives_up_before_the_limits_of_the_backend_leaves_nothing(scene):
+    one = scene({"is_silent": True})
+    with gevent.Timeout(0.01, False):
+        one.pool.dial(1.0, NAME, None)
+    turn_until(one.peers[0].ended)
+    assert not [left for left in gc.get_objects() if isinstance(left, HTTP2Connection) and not left.is_closed]
 
 
 def test_a_further_connection_resumes_the_tls_session_of_one_that_is_open(tmp_path, monkeypatch):
