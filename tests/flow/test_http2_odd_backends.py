@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import jwt
 import odd_frames
 import pytest
 from http2_raw_backend import OK, RawBackend, data, fine, literals
@@ -41,6 +42,14 @@ cache = 0s
 path = /
 upstream = all
 buffer_response = 0
+[route:who]
+path = /who
+handlers = jwt
+keep = Authorization
+upstream = all
+[handler:jwt]
+secret = a-secret-of-at-least-thirty-two-bytes
+forward = sub: X-User-ID
 [upstream:all]
 backends = {backend}
 http2 = yes
@@ -93,6 +102,17 @@ def test_a_request_keeps_what_its_client_has_never_indexed(play, connect):
     ]
     eventually(lambda: last in link.trailers, "trailers")
     assert [marked(link.trailers[stream]) for stream in (last - 4, last - 2, last)] == [set(), {"x-sum"}, set()]
+
+
+def test_secrets_of_a_client_enter_no_table_that_other_clients_use(play, connect):
+    client = connect()
+    token = jwt.encode({"sub": "ann", "exp": 1 << 31}, "a-secret-of-at-least-thirty-two-bytes", "HS256")
+    fields = [("authorization", f"Bearer {token}"), ("cookie", "a=b"), ("x-other", "c")]
+    for _ in range(4):
+        assert client.response(client.request("/who", *fields)) == (200, b"fine")
+        link, last, _ = play.backend.requests[-1]
+        assert ("x-user-id", "ann") in link.requests[last]
+        assert marked(link.requests[last]) == {"authorization", "cookie", "x-user-id"}
 
 
 def test_a_response_keeps_what_its_backend_has_never_indexed(play, connect):

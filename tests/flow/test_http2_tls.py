@@ -29,6 +29,10 @@ key = admin.test.key
 client_ca = authority.pem
 client_auth = required
 forward = subject: X-Client-Subject
+[tls:old]
+certificate = old.test.crt
+key = old.test.key
+ciphers = none
 """
 
 
@@ -36,7 +40,7 @@ forward = subject: X-Client-Subject
 def stage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     authority = Authority(folder)
-    for name in ("a.test", "admin.test", "alice"):
+    for name in ("a.test", "admin.test", "alice", "old.test"):
         authority.issue(name)
     port = free_port()
     with scene(INI, "one", folder, arguments=("--bind", f"127.0.0.1:{port} tls")) as found:
@@ -48,9 +52,12 @@ def stage(tmp_path_factory):
 def connect(play):
     made = []
 
-    def connect(name, client=None, protocols=("h2", "http/1.1")):
+    def connect(name, client=None, protocols=("h2", "http/1.1"), cipher=""):
         asking = ssl.create_default_context(cafile=play.folder / "authority.pem")
         asking.set_alpn_protocols(protocols)
+        if cipher:
+            asking.maximum_version = ssl.TLSVersion.TLSv1_2
+            asking.set_ciphers(cipher)
         if client:
             asking.load_cert_chain(play.folder / f"{client}.crt", play.folder / f"{client}.key")
         sock = asking.wrap_socket(socket.create_connection(("127.0.0.1", play.port), PATIENCE), server_hostname=name)
@@ -89,6 +96,15 @@ def test_responses_have_the_policy_and_requests_the_scheme(play, connect):
     assert play.one.requests[0]["x-forwarded-proto"] == "https"
     line = play.gateway.line("/policy")
     assert (line["protocol"], line["vhost"]) == ("HTTP/2.0", "a.test")
+
+
+@pytest.mark.parametrize(
+    ("name", "cipher"), [("a.test", "ECDHE-ECDSA-AES128-GCM-SHA256"), ("old.test", "ECDHE-ECDSA-AES128-SHA256")]
+)
+def test_the_clients_choice_of_a_suite_of_tls_1_2_stands(play, connect, name, cipher):
+    """The second one is among those that RFC 9113 appendix A lets a server reject."""
+    client = connect(name, cipher=cipher)
+    assert client.response(client.request("/", host=name))[0] == 200
 
 
 def test_a_large_body_passes_both_ways(play, connect):
