@@ -4,6 +4,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
+import gevent
+
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.framing import Reader
 from gproxy.http.request import HeadWriter, Request
@@ -30,6 +32,9 @@ class UploadState(Enum):
     FAILED = 4
 
 
+_NO_UPLOAD: Final = UploadState.NONE
+
+
 class TunnelEnd(Protocol):
     """The backend's end of a tunnel: bytes both ways."""
 
@@ -52,9 +57,16 @@ class BackendConnection:
     PERF: a class, because compiled code calls methods of a protocol by their names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, observe: Observer | None) -> None:
+        #: The backend's name.
+        self._name = name
+        self._observe = observe
         #: True once the connection has ended because it was idle for too long.
         self.is_stale = False
+        #: The state of the present request's body.
+        self.upload = _NO_UPLOAD
+        #: The greenlet of the state BESIDE_RESPONSE.
+        self._uploader: gevent.Greenlet | None = None
         #: The client's error that has ended an upload beside the response.
         self.upload_error: BaseException | None = None
 
@@ -80,7 +92,8 @@ class BackendConnection:
 
     def join_upload(self) -> None:
         """Wait until an upload beside the response has ended, if there is one."""
-        raise NotImplementedError
+        if self._uploader is not None:
+            self._uploader.join()
 
     def is_reusable(self, rest: Reader | None) -> bool:
         """Return whether the next request may use it."""

@@ -10,7 +10,7 @@ from gproxy.runtime.http2 import transport
 from gproxy.server.http2 import connection as client
 from gproxy.upstream.http1.response_head import MAX_HEAD
 from gproxy.upstream.http2 import connection as backend
-from gproxy.upstream.http2 import stream
+from gproxy.upstream.http2 import response_stream
 
 ROOT = Path(__file__).resolve().parents[2]
 KIB = 1024
@@ -32,7 +32,7 @@ SENTENCES = [
     f"{MAX_HEAD // KIB} KiB decoded",
     f"HEADERS and {messages.MOST_CONTINUATIONS} CONTINUATION frames, {(1 + messages.MOST_CONTINUATIONS) * frames.MAX_FRAME:,} bytes",
     f"its client has not taken: {backend.WINDOW // KIB} KiB",
-    f"wait for their client: {stream._MOST_INTERIM}",
+    f"wait for their client: {response_stream._MOST_INTERIM}",
     f"{backend.MOST_RESETS} at once; {backend.FORGIVEN:g} each second are forgiven",
     f"malformed responses: {budget.MOST_TOKENS} at once",
     f"{backend.SILENT:g} s before a request, {backend.WAITING:g} s while requests wait; then {backend.ANSWER:g} s",

@@ -10,7 +10,7 @@ import pytest
 from http2_raw_backend import OK, RawBackend, data, fine, literals
 from scenes import Scene
 
-from gproxy.http.h2.events import HeadReceived, InterimReceived, StreamReset, TrailersReceived
+from gproxy.http.h2.events import HeadReceived, InterimReceived, PingAcknowledged, StreamReset, TrailersReceived
 from gproxy.http.h2.frames import (
     CANCEL,
     ENABLE_CONNECT_PROTOCOL,
@@ -291,6 +291,19 @@ def test_a_reset_without_a_complete_response_is_a_failure(play, fields, code):
         wire.send(bytes(100_000))
         answer = wire.read_response()
         assert answer.status == 502 or not answer.complete
+
+
+def test_a_client_that_leaves_is_noticed_behind_what_is_unread_of_its_upload(play, connect):
+    play.backend.act = lambda link, stream_id: link.send(link.head(stream_id, [(":status", "400")]))
+    client = connect()
+    stream = client.request("/behind", ("content-length", "300000"), method="POST", end=False)
+    assert client.head(stream).status == 400  # ends the upload, but its own content does not come
+    client.upload(stream, bytes(1000), end=False)
+    client.session.ping(b"has come")
+    client.send()
+    client.read_until(lambda: any(isinstance(one, PingAcknowledged) for one in client.events))
+    client.reset(stream)
+    assert play.gateway.line("/behind")["reason"] == "client_gone"
 
 
 def test_an_error_without_content_ends_the_upload_though_its_stream_never_ends(play, connect):

@@ -43,9 +43,9 @@ class Budget:
         """Give a token back: a request was answered."""
         self._tokens = min(float(MOST_TOKENS), self._tokens + 1.0)
 
-    def sent_data(self, frames: int) -> None:
-        """Note DATA frames sent. The allowances have no upper bound: the peer has paid for them by reading."""
-        self._data_frames += frames
+    def sent_data(self) -> None:
+        """Note a DATA frame sent. The allowances have no upper bound: the peer has paid for them by reading."""
+        self._data_frames += 1
 
     def window_update(self) -> bool:
         """Note a WINDOW_UPDATE received; return False if the budget is spent."""

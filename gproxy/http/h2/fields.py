@@ -38,7 +38,7 @@ _OF_A_CONNECTION: Final = frozenset(
 )
 _SCHEMES: Final = ("http", "https")
 #: The statuses of responses without a body.
-_WITHOUT_BODY: Final = (204, 304)
+WITHOUT_BODY: Final = (204, 304)
 #: Hosts that were checked, and how many of them are kept: a connection has few.
 _hosts: Final[dict[str, Line]] = {}
 _MOST_HOSTS: Final = 256
@@ -251,7 +251,7 @@ def _response_head(block: DecodedBlock) -> ResponseHead:
     if fields.uses & HOP_BY_HOP:
         headers.discard_all(fields.hop_by_hop)
     headers.is_stripped = True
-    return ResponseHead(status, "", headers, 0 if status < 200 or status in _WITHOUT_BODY else length)
+    return ResponseHead(status, "", headers, 0 if status < 200 or status in WITHOUT_BODY else length)
 
 
 def _pseudo_fields(fields: list[Field], pseudo: dict[str, str]) -> int:

@@ -6,6 +6,7 @@ import gevent
 from greenlet import getcurrent
 
 from gproxy.http.buffers import NO_BUFFERS, Buffers
+from gproxy.http.framing import PIECE
 from gproxy.http.h2.events import DataReceived, Event, StreamMalformed, StreamReset, TrailersReceived
 from gproxy.http.h2.frames import CANCEL
 from gproxy.http.h2.session import Session
@@ -271,3 +272,30 @@ class HTTP2Stream(Waitable):
         self.stream.owner = None
         if self.session.has_output:
             self.transport.flush_soon()
+
+
+class StreamReader:
+    """The reader of a message's body: DATA until the end of the stream, then the trailers."""
+
+    __slots__ = ("_stream", "done", "trailers")
+
+    def __init__(self, stream: HTTP2Stream) -> None:
+        self._stream = stream
+        self.done = False
+        self.trailers = _NO_TRAILERS
+
+    def next_piece(self) -> bytes:
+        """Return the next bytes of the body; b"" at its end. Raises what `read` of the stream raises."""
+        return b"" if self.done else self._passed(self._stream.read(PIECE))
+
+    def arrived(self) -> bytes:
+        """Return the bytes that have arrived already."""
+        return self._passed(self._stream.take(PIECE))
+
+    def _passed(self, data: bytes) -> bytes:
+        """Note whether these were the last bytes; return them."""
+        stream = self._stream
+        if stream.is_complete:
+            self.done = True
+            self.trailers = stream.trailers
+        return data

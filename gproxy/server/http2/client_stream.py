@@ -8,7 +8,6 @@ from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
-from gproxy.http.framing import PIECE
 from gproxy.http.h2.fields import RequestHead
 from gproxy.http.h2.stream import Stream
 from gproxy.http.headers import Headers
@@ -154,32 +153,3 @@ class HTTP2ClientStream(HTTP2Stream):
         headers.discard(self._id_key)
         self.session.respond(self.stream, answer.status, headers, end=False)
         self.transport.flush_soon()
-
-
-class StreamReader:
-    """The reader of a request's body: DATA until the end of the stream, then the trailers."""
-
-    __slots__ = ("_stream", "done", "trailers")
-
-    def __init__(self, stream: HTTP2ClientStream) -> None:
-        self._stream = stream
-        self.done = False
-        self.trailers: list[tuple[str, str]] = []
-
-    def next_piece(self) -> bytes:
-        """Return the next bytes of the body; b"" at its end. Raises what `HTTP2ClientStream.read` raises."""
-        if self.done:
-            return b""
-        return self.passed(self._stream.read(PIECE))
-
-    def arrived(self) -> bytes:
-        """Return the bytes that have arrived already."""
-        return self.passed(self._stream.take(PIECE))
-
-    def passed(self, data: bytes) -> bytes:
-        """Note whether these were the last bytes; return them."""
-        stream = self._stream
-        if stream.is_complete:
-            self.done = True
-            self.trailers = stream.trailers
-        return data

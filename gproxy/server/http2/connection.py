@@ -38,8 +38,9 @@ from gproxy.server.context import ActiveRequest
 from gproxy.server.dispatch import dispatch
 from gproxy.server.http2.client_stream import HTTP2ClientStream
 from gproxy.server.http2.figures import HTTP2Figures
+from gproxy.server.http2.request_runner import RequestRunner, RequestRunners, StreamHost
 from gproxy.server.http2.requests import StreamRequests, ended_early
-from gproxy.server.http2.stream_server import StreamHost, StreamServer, StreamServers
+from gproxy.server.http2.response_writer import HTTP2ResponseWriter
 
 #: If streams are open and nothing was received for so many seconds, the client gets a PING.
 _SILENCE: Final = 60.0
@@ -70,7 +71,7 @@ class HTTP2ClientConnection(StreamHost):
     __slots__ = (
         "_active", "_alarm", "_channel", "_connection", "_context", "_figures", "_gateway", "_hsts", "_is_ending",
         "_is_gone", "_is_parting", "_last_read", "_leaves_at", "_ping_sent", "_quiet_since", "_requests", "_resets",
-        "_servers", "_session", "_taken", "_transport", "_waiter",
+        "_runners", "_session", "_taken", "_transport", "_waiter",
     )  # fmt: skip
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -94,9 +95,9 @@ class HTTP2ClientConnection(StreamHost):
         self._figures: HTTP2Figures = context.runtime.single(HTTP2Figures)
         #: The resets of this side that are counted already.
         self._resets = 0
-        self._servers: StreamServers = context.runtime.single(StreamServers)
-        #: The servers of the streams whose greenlets have not ended, by the ids.
-        self._active: dict[int, StreamServer] = {}
+        self._runners: RequestRunners = context.runtime.single(RequestRunners)
+        #: The runners of the streams whose greenlets have not ended, by the ids.
+        self._active: dict[int, RequestRunner] = {}
         #: When bytes came last, and when the last stream ended or the connection began.
         self._last_read = self._quiet_since = monotonic()
         #: When a PING was sent that has no answer yet; 0 without one. And what the client had taken of all bytes then.
@@ -117,12 +118,12 @@ class HTTP2ClientConnection(StreamHost):
     @property
     def active_requests(self) -> Sequence[ActiveRequest]:
         """The streams with a request in progress."""
-        return [server for server in list(self._active.values()) if server.request is not None]
+        return [runner for runner in list(self._active.values()) if runner.request is not None]
 
     @property
     def is_tunnel(self) -> bool:
         """True if there are requests in progress, and all are tunnels."""
-        requests = [server.request for server in list(self._active.values())]
+        requests = [runner.request for runner in list(self._active.values())]
         return bool(requests) and all(one is not None and one.exchange.is_tunnel for one in requests)
 
     def run(self) -> None:
@@ -275,42 +276,42 @@ class HTTP2ClientConnection(StreamHost):
     def _start(self, stream: Stream, head: RequestHead | None, error: BadMessage | None, *, ended: bool) -> None:
         """Serve a stream in a greenlet of its own."""
         settings = self._context.channels
-        server = self._servers.take(settings)
-        client = HTTP2ClientStream(self._transport, stream, server.pace, settings)
+        runner = self._runners.take(settings)
+        client = HTTP2ClientStream(self._transport, stream, runner.pace, settings)
         client.has_ended = ended
         client.head, client.error, client.started = head, error, self._last_read
-        self._active[stream.id] = server
+        self._active[stream.id] = runner
         self._figures.streams += 1
-        server.begin(self, client)
+        runner.begin(self, client)
 
-    def serve(self, server: StreamServer) -> None:
-        client = server.stream
+    def serve(self, runner: RequestRunner) -> None:
+        client, out = runner.stream, runner.out
         assert client is not None  # noqa: S101 set by `begin`
         head = client.head
-        server.out.begin(client, self._hsts, is_connect=head is not None and bool(head.protocol))
+        out.begin(client, self._hsts, is_connect=head is not None and bool(head.protocol))
         try:
             if head is None or client.error is not None or client.is_closed:
-                self._requests.reject(server, client, client.error or ended_early(client))
+                self._requests.reject(out, client, client.error or ended_early(client))
             else:
-                self._exchange(server, client, head)
+                self._exchange(out, client, head)
         finally:
             try:
-                server.out.close()
+                out.close()
             finally:  # a timer of the handler may throw while that waits
                 self._forget(client)
 
-    def _exchange(self, server: StreamServer, client: HTTP2ClientStream, head: RequestHead) -> None:
+    def _exchange(self, out: HTTP2ResponseWriter, client: HTTP2ClientStream, head: RequestHead) -> None:
         try:
-            request, is_last = self._requests.read(server, client, head)
+            request, is_last = self._requests.read(client, head)
         except BadMessage as error:
-            self._requests.reject(server, client, error)
+            self._requests.reject(out, client, error)
             return
         if is_last:
             self._accept_no_more()
-        server.out.call = self._requests.grpc.begin(request)
+        out.call = self._requests.grpc.begin(request)
         client.deadline = request.deadline
         client.request = request
-        dispatch(request, client.started, server.out, self._gateway, self._context.runtime)
+        dispatch(request, client.started, out, self._gateway, self._context.runtime)
 
     def _forget(self, client: HTTP2ClientStream) -> None:
         """Remove a stream whose greenlet ends."""
@@ -351,8 +352,8 @@ class HTTP2ClientConnection(StreamHost):
     def cut(self, limit: TimeLimit) -> None:
         """End the connection with all its requests."""
         self._accept_no_more()
-        for server in list(self._active.values()):
-            server.cut(limit)
+        for runner in list(self._active.values()):
+            runner.cut(limit)
         if not self._active:
             self._alarm.set(monotonic(), _IDLE)
 
@@ -368,10 +369,10 @@ class HTTP2ClientConnection(StreamHost):
         self._alarm.expires = math.inf
         self._is_gone = True
         self._transport.lose()
-        for server in list(self._active.values()):
-            if server.stream is not None:
-                server.stream.end()
-                server.stream.notify()
+        for runner in list(self._active.values()):
+            if runner.stream is not None:
+                runner.stream.end()
+                runner.stream.notify()
         while self._active:
             self._waiter = getcurrent()
             try:

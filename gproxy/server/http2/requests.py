@@ -13,9 +13,10 @@ from gproxy.http.request import HTTP2, Received, Request
 from gproxy.http.websocket import new_key
 from gproxy.http.wire import MOST_LOGGED
 from gproxy.runtime.expired import Expired
+from gproxy.runtime.http2.stream import StreamReader
 from gproxy.server.connection import ClientConnection
-from gproxy.server.http2.client_stream import HTTP2ClientStream, StreamReader
-from gproxy.server.http2.stream_server import StreamServer
+from gproxy.server.http2.client_stream import HTTP2ClientStream
+from gproxy.server.http2.response_writer import HTTP2ResponseWriter
 
 _VIA: Final = "2.0"
 #: Bytes of a body that are read with the head, so that they leave with the head to a backend: those of 128 streams are
@@ -36,7 +37,7 @@ class StreamRequests:
         self._max_body = context.settings.max_body
         self.grpc = GRPCAdapter(context.gateway.parts.notes)
 
-    def read(self, server: StreamServer, client: HTTP2ClientStream, head: RequestHead) -> tuple[Request, bool]:
+    def read(self, client: HTTP2ClientStream, head: RequestHead) -> tuple[Request, bool]:
         """Return the request of a head, and whether no other may follow on its connection. Raises BadMessage."""
         connection = self._connection
         fields = request_fields(head, self._rules, connection.peer)
@@ -50,7 +51,7 @@ class StreamRequests:
         else:
             body = self._body(client, fields.framing, awaits_continue=fields.awaits_continue)
         received = Received(head.method, head.target, 1, fields.received, connection.peer, connection.tls, HTTP2, _VIA)
-        deadline = Deadline(server.alarm)
+        deadline = Deadline(client.pace.alarm)
         request = Request(received, headers, head.host, head.path, head.query, body, deadline, client, fields.offered)
         request.exchange.client = fields.client
         request.exchange.id = fields.request_id
@@ -78,7 +79,7 @@ class StreamRequests:
             on_first_read=client.send_continue if awaits_continue and not arrived and not reader.done else None,
         )
 
-    def reject(self, server: StreamServer, client: HTTP2ClientStream, error: BadMessage | HTTPError) -> None:
+    def reject(self, out: HTTP2ResponseWriter, client: HTTP2ClientStream, error: BadMessage | HTTPError) -> None:
         """Answer a stream that is rejected before a request exists, unless it is closed."""
         head = client.head
         line = error.line if isinstance(error, BadMessage) else NO_LINE
@@ -87,15 +88,15 @@ class StreamRequests:
         exchange = Exchange.rejected(self._connection.peer, _line(line))
         response = self._gateway.reject(error, exchange)
         if head is not None:
-            server.out.call = self.grpc.call(head.headers, exchange)
+            out.call = self.grpc.call(head.headers, exchange)
         try:
             if not client.is_closed:
-                server.out.send(response, exchange.method, 1)
+                out.send(response, exchange.method, 1)
         except (ClientGone, HTTPError, Expired):  # an HTTPError: the rest of the request is malformed
-            server.out.give_up()
+            out.give_up()
         finally:
-            server.out.end()
-            exchange.bytes_sent = server.out.sent
+            out.end()
+            exchange.bytes_sent = out.sent
             exchange.duration = monotonic() - client.started
             self._gateway.finish(exchange)
 

@@ -69,10 +69,8 @@ class HTTP1Connection(BackendConnection):
         name: str,
         observe: Observer | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(name, observe)
         self._connection = connection
-        self._name = name
-        self._observe = observe
         self.channel = channel
         self.state = _NEW
         #: The number of requests sent so far.
@@ -83,15 +81,11 @@ class HTTP1Connection(BackendConnection):
         #: True while the backend may have closed the idle connection before it received the present request.
         self._may_be_stale = False
         self._last_head: HTTP1ResponseHead | None = None
+        self._body = NO_BODY
         #: How long the idle connection may be used, as far as the last response says, in seconds.
         self.idle_timeout = math.inf
-        #: The present request's body, and the state of its upload.
-        self._body = NO_BODY
-        self.upload = _NONE
         #: Bytes taken from the body that the kernel has not taken yet.
         self._unsent: bytes | memoryview = b""
-        #: The greenlet of the state BESIDE_RESPONSE.
-        self._uploader: gevent.Greenlet | None = None
 
     def __repr__(self) -> str:
         plural = "" if self.requests == 1 else "s"
@@ -269,11 +263,6 @@ class HTTP1Connection(BackendConnection):
         body.in_flight = True
         channel.client = None
         self._uploader = gevent.spawn(self._upload_rest, channel, body, request.deadline)
-
-    def join_upload(self) -> None:
-        """Wait until the upload beside the response has ended, if there is one."""
-        if self._uploader is not None:
-            self._uploader.join()
 
     def _upload_rest(self, channel: BackendChannel, body: Body, deadline: Deadline) -> None:
         try:

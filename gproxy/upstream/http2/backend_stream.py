@@ -16,16 +16,16 @@ from gproxy.http.response import ResponseHead
 from gproxy.http.websocket import accept_of
 from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import is_cut
+from gproxy.runtime.http2.stream import StreamReader
 from gproxy.runtime.waitable import as_waitable
 from gproxy.upstream.connection import CONTINUE_WAIT, BackendConnection, Observer, TunnelEnd, UploadState
 from gproxy.upstream.http2.connection import HTTP2Connection
-from gproxy.upstream.http2.stream import ResponseReader, ResponseStream, StreamTunnel
+from gproxy.upstream.http2.response_stream import ResponseStream, StreamTunnel
 
 #: Fields of HTTP/1.1 that HTTP/2 expresses otherwise, or does not have (RFC 9113 section 8.2.2).
 _OF_HTTP1: Final = frozenset({"connection", "host", "transfer-encoding", "upgrade"})
 
 # PERF: as in HTTP/1.1, a Final is no attribute look-up.
-_NONE: Final = UploadState.NONE
 _PENDING: Final = UploadState.PENDING
 _BESIDE_RESPONSE: Final = UploadState.BESIDE_RESPONSE
 _DONE: Final = UploadState.DONE
@@ -36,18 +36,12 @@ class BackendStream(BackendConnection):
     """A lease of an HTTP/2 connection for one request to the backend of this name. `close` ends it."""
 
     def __init__(self, connection: HTTP2Connection, name: str, observe: Observer | None = None) -> None:
-        super().__init__()
+        super().__init__(name, observe)
         self._connection = connection
-        self._name = name
-        self._observe = observe
         #: The stream, once the head of the request was sent.
         self._stream: ResponseStream | None = None
-        self._body = NO_BODY
-        self.upload = _NONE
         #: Bytes of the body that the stream has got.
         self._sent = 0
-        #: The greenlet of the state BESIDE_RESPONSE.
-        self._uploader: gevent.Greenlet | None = None
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -85,7 +79,7 @@ class BackendStream(BackendConnection):
         request.phase = SEND
         if (progress := request.deadline.progress) is not None:
             progress(False)  # the connection is open
-        self._body = body = request.body
+        body = request.body
         host, headers = _headers(fields)
         if request.received.never_indexed:
             headers.never_index(request.received.never_indexed)
@@ -201,11 +195,6 @@ class BackendStream(BackendConnection):
         stream.client = None
         self._uploader = gevent.spawn(self._upload_rest, stream, body)
 
-    def join_upload(self) -> None:
-        """Wait until the upload beside the response has ended, if there is one."""
-        if self._uploader is not None:
-            self._uploader.join()
-
     def _upload_rest(self, stream: ResponseStream, body: Body) -> None:
         try:
             stream.flush()
@@ -230,7 +219,7 @@ class BackendStream(BackendConnection):
         """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
         if self._opened.is_bodiless:
             return b"", None
-        reader = ResponseReader(self._opened)
+        reader = StreamReader(self._opened)
         data = reader.arrived()
         return data, None if reader.done and not reader.trailers else reader
 

@@ -24,7 +24,7 @@ from gproxy.http.headers import Headers
 from gproxy.runtime.http2.transport import HTTP2Transport
 from gproxy.upstream.errors import ExcludedStreamError
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http2.stream import ResponseStream
+from gproxy.upstream.http2.response_stream import ResponseStream
 
 #: Streams on one connection, whatever more the backend allows: a lost connection fails all of them.
 MOST_STREAMS: Final = 100

@@ -9,9 +9,10 @@ from gproxy.http.framing import LengthReader
 from gproxy.http.h2.events import HeadReceived
 from gproxy.http.h2.frames import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from gproxy.http.headers import Headers
+from gproxy.runtime.http2.stream import StreamReader
 from gproxy.runtime.waitable import Waitable
 from gproxy.upstream.errors import RefusedStreamError, UnansweredError, UnfinishedUploadError
-from gproxy.upstream.http2.stream import ResponseReader, StreamTunnel
+from gproxy.upstream.http2.response_stream import StreamTunnel
 
 from .conftest import turn_until
 
@@ -62,7 +63,7 @@ def test_pieces_are_as_large_as_the_client_wants_them(stream, role):
     peer.data(there, b"answer", end=True)
     turn_until(made.has_unread)
     setattr(made, role, SmallClient(gevent.get_hub()))
-    reader = ResponseReader(made)
+    reader = StreamReader(made)
     assert [reader.next_piece(), reader.next_piece(), reader.next_piece()] == [b"ans", b"wer", b""]
 
 
@@ -121,12 +122,12 @@ def test_a_body_that_breaks_off(stream, cut):
     peer.data(there, b"begun", end=cut == "length")
     if cut == "reset":
         turn_until(made.has_unread)
-        assert ResponseReader(made).arrived() == b"begun"
+        assert StreamReader(made).arrived() == b"begun"
         peer.reset(there, CANCEL)
     elif cut == "connection":
         peer.sock.close()
     with pytest.raises((Incomplete, BadMessage)):
-        read_all(ResponseReader(made))
+        read_all(StreamReader(made))
 
 
 def test_a_body_with_trailers(stream):
@@ -135,7 +136,7 @@ def test_a_body_with_trailers(stream):
     peer.data(there, b"one")
     peer.session.send_trailers(there, [("x-sum", "1")])
     peer.flush()
-    reader = ResponseReader(made)
+    reader = StreamReader(made)
     pieces = [reader.next_piece(), reader.next_piece()]
     assert b"".join(pieces) == b"one"
     assert (reader.done, reader.trailers, reader.next_piece()) == (True, [("x-sum", "1")], b"")
@@ -147,7 +148,7 @@ def test_a_complete_body_survives_the_end_of_the_connection(stream):
     peer.data(there, b"whole", end=True)
     peer.sock.close()
     turn_until(lambda: made.has_ended)
-    reader = ResponseReader(made)
+    reader = StreamReader(made)
     assert (reader.arrived(), reader.done) == (b"whole", True)
 
 

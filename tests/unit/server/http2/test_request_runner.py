@@ -13,7 +13,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.runtime.served import served_request
-from gproxy.server.http2 import stream_server as module
+from gproxy.server.http2 import request_runner as module
 
 pytestmark = pytest.mark.timeout(20)
 

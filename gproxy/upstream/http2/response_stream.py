@@ -8,8 +8,8 @@ import gevent
 from gproxy.http.body import Body
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
-from gproxy.http.framing import PIECE
 from gproxy.http.h2.events import Event, HeadReceived, InterimReceived
+from gproxy.http.h2.fields import WITHOUT_BODY
 from gproxy.http.h2.frames import REFUSED_STREAM, error_name
 from gproxy.http.h2.stream import Stream
 from gproxy.http.response import ResponseHead
@@ -24,8 +24,6 @@ from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, Unan
 _CHECK: Final = 0.2
 #: A response without content is passed on together with its end, or after so many seconds.
 _END_WAIT: Final = 0.5
-#: The statuses of responses without a body.
-_WITHOUT_BODY: Final = (204, 304)
 #: The most interim responses that wait until the request's greenlet has forwarded them.
 _MOST_INTERIM: Final = 16
 
@@ -83,7 +81,7 @@ class ResponseStream(HTTP2Stream):
         head = self.head
         if head is None or self.stream.is_connect:  # a tunnel follows any success of a CONNECT, also 204
             return False
-        return self.stream.is_without_body or head.status in _WITHOUT_BODY or self._is_late
+        return self.stream.is_without_body or head.status in WITHOUT_BODY or self._is_late
 
     def next_head(self) -> ResponseHead:
         """Return the next head, an interim or the final one; wait for it. Raises `end_error`, and ClientGone."""
@@ -131,13 +129,13 @@ class ResponseStream(HTTP2Stream):
     def wait(self) -> None:
         """Wait until something has arrived. Raises ClientGone."""
         client = self.client
-        if client is None or client.has_unread():  # unread bytes of a pipelined request hide the client's end
+        if client is None or not client.can_detect_close():
             super().wait()
             return
         while not self.wait_or(client):
             if client.is_gone():
                 raise ClientGone
-            if client.has_unread():
+            if not client.can_detect_close():
                 super().wait()
                 return
 
@@ -214,30 +212,3 @@ class StreamTunnel:
         """End both directions; a greenlet that reads sees the end."""
         self._is_shut = True
         self._stream.shut()
-
-
-class ResponseReader:
-    """A reader of a response's body: DATA until the end of the stream, then the trailers."""
-
-    __slots__ = ("_stream", "done", "trailers")
-
-    def __init__(self, stream: ResponseStream) -> None:
-        self._stream = stream
-        self.done = False
-        self.trailers: list[tuple[str, str]] = []
-
-    def next_piece(self) -> bytes:
-        """Return the next bytes of the body; b"" at its end. Raises Incomplete, BadMessage, ClientGone."""
-        return b"" if self.done else self._passed(self._stream.read(PIECE))
-
-    def arrived(self) -> bytes:
-        """Return the bytes that have arrived already."""
-        return self._passed(self._stream.take(PIECE))
-
-    def _passed(self, data: bytes) -> bytes:
-        """Note whether these were the last bytes; return them."""
-        stream = self._stream
-        if stream.is_complete:
-            self.done = True
-            self.trailers = stream.trailers
-        return data

@@ -22,8 +22,8 @@ from gproxy.server.http2.response_writer import HTTP2ResponseWriter
 
 #: Greenlets kept for further requests; a browser opens a page with some hundred of them.
 _PARKED: Final = 256
-#: The attribute in which a greenlet has its StreamServer.
-_NOTE: Final = "gproxy_stream_server"
+#: The attribute in which a greenlet has its RequestRunner.
+_NOTE: Final = "gproxy_request_runner"
 
 _log = logging.getLogger("gproxy")
 
@@ -33,19 +33,19 @@ class StreamHost:
 
     __slots__ = ()
 
-    def serve(self, server: "StreamServer") -> None:
-        """Serve the request of the server's stream to its end, in the server's greenlet."""
+    def serve(self, runner: "RequestRunner") -> None:
+        """Serve the request of the runner's stream to its end, in the runner's greenlet."""
         raise NotImplementedError
 
 
-class StreamServer:
-    """A greenlet with its alarm and its writer, which live as long as it does; `stream` is the present one."""
+class RequestRunner:
+    """A greenlet that serves requests, with its alarm and its writer; `stream` is that of the present request."""
 
     __slots__ = (
         "_has_begun", "_host", "_pool", "_switch", "alarm", "greenlet", "out", "pace", "stream",
     )  # fmt: skip
 
-    def __init__(self, pool: "StreamServers") -> None:
+    def __init__(self, pool: "RequestRunners") -> None:
         hub = gevent.get_hub()
         self._pool = pool
         self._host: StreamHost | None = None
@@ -125,33 +125,33 @@ class StreamServer:
         return True
 
 
-class StreamServers:
-    """The parked servers of a process."""
+class RequestRunners:
+    """The parked runners of a process."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.wheel = TimerWheel()
-        self._parked: list[StreamServer] = []
+        self._parked: list[RequestRunner] = []
         #: Those that begin in the next turn of the loop. PERF: one callback for all streams of a turn.
-        self._beginning: list[StreamServer] = []
+        self._beginning: list[RequestRunner] = []
         self._run_callback, self._on_turn = gevent.get_hub().loop.run_callback, self._begin_all
         runtime.process.parked_streams = self._parked
         add_finder(_request_of)
 
-    def take(self, settings: ChannelSettings) -> StreamServer:
-        """Return a parked server, or a new one, with the limits of a listener."""
+    def take(self, settings: ChannelSettings) -> RequestRunner:
+        """Return a parked runner, or a new one, with the limits of a listener."""
         parked = self._parked
-        server = parked.pop() if parked else StreamServer(self)
-        pace = server.pace
+        runner = parked.pop() if parked else RequestRunner(self)
+        pace = runner.pace
         pace.body_timeout, pace.write_timeout, pace.min_rate = (
             settings.body_timeout, settings.write_timeout, settings.min_rate,
         )  # fmt: skip
-        return server
+        return runner
 
-    def begin_soon(self, server: StreamServer) -> None:
-        """Let a server begin with its stream in the next turn of the loop."""
+    def begin_soon(self, runner: RequestRunner) -> None:
+        """Let a runner begin with its stream in the next turn of the loop."""
         if not self._beginning:
             self._run_callback(self._on_turn)
-        self._beginning.append(server)
+        self._beginning.append(runner)
 
     def _begin_all(self) -> None:
         beginning, self._beginning = self._beginning, []
@@ -164,21 +164,21 @@ class StreamServers:
                 self._beginning = [*reversed(beginning), *self._beginning]
                 self._run_callback(self._on_turn)
 
-    def park(self, server: StreamServer) -> bool:
-        """Keep a server for another request; return False if there are enough of them."""
+    def park(self, runner: RequestRunner) -> bool:
+        """Keep a runner for another request; return False if there are enough of them."""
         if len(self._parked) >= _PARKED:
             return False
-        self._parked.append(server)
+        self._parked.append(runner)
         return True
 
-    def leave(self, server: StreamServer) -> None:
-        """Keep a server no longer: its greenlet ends."""
-        if server in self._parked:
-            self._parked.remove(server)
+    def leave(self, runner: RequestRunner) -> None:
+        """Keep a runner no longer: its greenlet ends."""
+        if runner in self._parked:
+            self._parked.remove(runner)
 
 
 def _request_of(one: greenlet) -> Request | None:
     """Return the request that the greenlet serves."""
-    server: Any = getattr(one, _NOTE, None)
-    found: Request | None = None if server is None else server.request
+    runner: Any = getattr(one, _NOTE, None)
+    found: Request | None = None if runner is None else runner.request
     return found
