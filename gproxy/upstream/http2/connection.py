@@ -129,14 +129,17 @@ class HTTP2Connection:
         if self._clock() - self.heard_at > SILENT:
             self._ask()
             return False
-        if session.can_request:
+        if self._can_open():
             return True
-        if self._ending:
-            self._reset_ending(math.inf)
-            return session.can_request
         if len(session.streams) < session.peer_max_streams:  # no ids are left, after a thousand million requests
             self.retire()
         return False
+
+    def _can_open(self) -> bool:
+        """Return whether one more stream may be opened; those that have only to end make room for it."""
+        if not self.session.can_request and self._ending:
+            self._reset_ending(math.inf)
+        return self.session.can_request
 
     def _slow_start(self) -> int:
         """Return how many requests may be under way now: more with time, as some of them may never end.
@@ -168,7 +171,7 @@ class HTTP2Connection:
         Raise HTTPError 431 for a head that the backend does not take. Some end the connection for it, which has the
         requests of others: the limit is no mere advice (RFC 9113 section 6.5.2).
         """
-        if self.is_closed or not self.session.can_request:
+        if self.is_closed or not self._can_open():
             raise ExcludedStreamError(self.why or "the backend takes no further request on its connection")
         most = self.session.peer_max_head
         if most < _AMPLE and _size(method, authority, target, headers) > most:

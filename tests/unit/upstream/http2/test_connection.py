@@ -234,6 +234,19 @@ def test_streams_that_have_only_to_end_are_bounded_in_number(connected):
     assert [one.is_closed for one in asked] == [True] * MOST_STREAMS + [False]
 
 
+def test_a_request_that_was_promised_a_place_has_it_though_a_stream_has_only_to_end(connected):
+    connection, _ = connected(max_streams=2)
+    first = begin(connection)
+    connection.leases += 1  # of a request that goes on in the next turn of the loop
+    connection.await_end(first.stream)
+    connection.release()
+    assert connection.has_room()
+    begin(connection)
+    promised = connection.open("GET", "a", "/", Headers(), NO_BODY)
+    assert first.stream.is_closed
+    assert not promised.stream.is_closed
+
+
 @pytest.fixture
 def cautious(pair, clock):
     sock, peer = pair()
