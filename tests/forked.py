@@ -1,5 +1,7 @@
 """Commands of gproxy in forked processes: a start of Python with the imports takes half a second, a fork milliseconds.
 
+forked_gateway.py forks gateways.
+
 A server for each kind of command has imported what they need, with or without gevent's patches, and forks for each one.
 The process of a command is as after a start: its directory, environment, streams, arguments and no module of users.
 tests/process/test_command_line.py starts commands by Python.
@@ -32,7 +34,7 @@ def run(command, **options):
         return subprocess.run(command, **options)
     server = _server(command[3] if len(command) > 3 else "")
     environ = dict(os.environ if options.get("env") is None else options["env"])
-    if _of_a_start(environ) - _of_a_start(server.environ):
+    if of_a_start(environ) - of_a_start(server.environ):
         return subprocess.run(command, **options)
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given = options.get("input") or ""
@@ -60,7 +62,7 @@ def _is_plain(command, options):
     )
 
 
-def _of_a_start(environ):
+def of_a_start(environ):
     return {(name, value) for name, value in environ.items() if name.startswith(_OF_A_START)}
 
 
@@ -69,44 +71,46 @@ def _server(name):
 
     is_patched = name in _COMMANDS and _COMMANDS[name].is_patched
     if is_patched not in _servers:
-        _servers[is_patched] = _Server(is_patched)
+        _servers[is_patched] = Server(__file__, "patched" if is_patched else "plain")
     return _servers[is_patched]
 
 
-class _Server:
-    """The process that forks; it ends with this one, whose end of `line` closes."""
+class Server:
+    """The process of a script that forks; it ends with this one, whose end of `line` closes."""
 
-    def __init__(self, is_patched):
+    def __init__(self, script, *arguments):
         self.environ = dict(os.environ)
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.place = f"{self.folder.name}/socket"
         line, theirs = socket.socketpair()
         self.line = line
-        command = [sys.executable, __file__, self.place, str(theirs.fileno()), "patched" if is_patched else "plain"]
+        command = [sys.executable, script, self.place, str(theirs.fileno()), *arguments]
         with theirs:
             subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=self.folder.name).returncode = 0
         assert line.recv(1), "the server of commands has ended"
 
     def run(self, wanted, streams, timeout):
         """Run a command with these streams; return its exit code."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.connect(self.place)
-            sock.settimeout(timeout)
-            socket.send_fds(sock, [b"."], streams)
-            sock.sendall(json.dumps(wanted).encode() + b"\n")
-            with sock.makefile() as lines:
-                pid = int(lines.readline())
-                try:
-                    return int(lines.readline())
-                except TimeoutError:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                    raise
+        with self.start(wanted, streams, timeout) as sock, sock.makefile() as lines:
+            pid = int(lines.readline())
+            try:
+                return int(lines.readline())
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                raise
+
+    def start(self, wanted, streams, timeout):
+        """Start a command with these streams; return a socket that receives the lines with its id and its exit code."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(self.place)
+        sock.settimeout(timeout)
+        socket.send_fds(sock, [b"."], streams)
+        sock.sendall(json.dumps(wanted).encode() + b"\n")
+        return sock
 
 
-def _serve(place, line, is_patched):
-    """Import what commands need, and fork one for each connection until the tests end."""
-    plain = socket.socket  # gevent's would start an event loop
+def _import_commands(is_patched):
     if is_patched:
         import gproxy.server.patch
         import gproxy.server.worker  # noqa: F401
@@ -120,17 +124,21 @@ def _serve(place, line, is_patched):
             import_module(f"gproxy.commands.{command.module}")
     for reference in BUILT_IN.values() if is_patched else ():
         import_module(reference.partition(":")[0])
+
+
+def serve(place, line, plain):
+    """Fork a process for each connection until the tests end. `plain`: a socket of gevent would start an event loop."""
     listener, line = plain(socket.AF_UNIX, socket.SOCK_STREAM), plain(fileno=line)
     listener.bind(place)
     listener.listen()
     line.send(b".")
-    fork, waitpid, wait = _originals()
+    fork, waitpid, wait = originals()
     gc.freeze()
     while True:
         ready, _, _ = wait([listener, line], [], [])
         if line in ready:
             os._exit(0)
-        fd, _ = listener._accept()  # type: ignore[attr-defined]  # accept() would make a socket of gevent
+        fd, _ = listener._accept()  # accept() would make a socket of gevent
         with suppress(ChildProcessError):
             while waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -142,7 +150,7 @@ def _serve(place, line, is_patched):
         return _attend(plain(fileno=fd), fork, waitpid)
 
 
-def _originals():
+def originals():
     import select
 
     if "gevent" not in sys.modules:
@@ -171,7 +179,7 @@ def _attend(sock, fork, waitpid):
     return json.loads(data), [*fds]
 
 
-def _become(wanted, streams):
+def become(wanted, streams):
     """Make this process that of a command which Python has just started."""
     if "gevent" in sys.modules:
         import gevent
@@ -192,7 +200,9 @@ def _become(wanted, streams):
 
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
-    _become(*_serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "patched"))
+    plain = socket.socket
+    _import_commands(sys.argv[3] == "patched")
+    become(*serve(sys.argv[1], int(sys.argv[2]), plain))
     from gproxy.cli import main
 
     sys.exit(main())

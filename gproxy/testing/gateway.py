@@ -50,9 +50,7 @@ class RunningGateway:
         self.process: subprocess.Popen[str]
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            self._command, cwd=self.folder, env=self._environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = self._start()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
@@ -61,6 +59,11 @@ class RunningGateway:
             self._end()
             raise
         return self
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command, cwd=self.folder, env=self._environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

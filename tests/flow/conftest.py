@@ -7,6 +7,7 @@ have their own clients, and run once. http1_only.py names the tests that HTTP/1.
 import time
 
 import pytest
+from forked_gateway import forked_gateways
 from http1_only import is_http1_only
 from http2_streams import StreamClient
 from scenes import connect_by_http2, scene
@@ -30,6 +31,13 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=left)
     gone = set(left)
     items[:] = [item for item in items if item not in gone]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks():
+    """All gateways of these tests start by forks."""
+    with forked_gateways():
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,6 +3,14 @@
 from contextlib import ExitStack
 
 import pytest
+from forked_gateway import forked_gateways
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks():
+    """All gateways of these tests start by forks."""
+    with forked_gateways():
+        yield
 
 
 @pytest.fixture(scope="module")

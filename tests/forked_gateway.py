@@ -1,0 +1,97 @@
+"""Gateways of forked processes, for tests of what a gateway does with requests: a start by Python takes 0.4 s of a core.
+
+gateway_server.py forks them. Tests of starts, processes, memory, and of what differs between processes, such as the hash
+of a string, start gateways by Python.
+"""
+
+import os
+import signal
+import subprocess
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import forked
+import pytest
+
+from gproxy.testing.gateway import RunningGateway
+
+#: The server of this process, once a gateway was started.
+_servers: list[forked.Server] = []
+
+
+@contextmanager
+def forked_gateways():
+    """Let gateways start by forks. One whose environment is about the start of Python still starts by Python."""
+    start = RunningGateway._start
+
+    def fork(gateway):
+        if not _servers:
+            _servers.append(forked.Server(Path(__file__).with_name("gateway_server.py")))
+        is_alike = forked.of_a_start(gateway._environ) <= forked.of_a_start(_servers[0].environ)
+        return ForkedProcess(_servers[0], gateway) if is_alike else start(gateway)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningGateway, "_start", fork)
+        patch.setattr(RunningGateway, "workers", property(_workers))
+        yield
+
+
+class ForkedProcess:
+    """The arbiter of a gateway, as subprocess.Popen has it."""
+
+    def __init__(self, server, gateway):
+        self.args = gateway._command
+        self.returncode = None
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        none = os.open(os.devnull, os.O_RDONLY)
+        wanted = {"arguments": self.args[3:], "cwd": str(gateway.folder), "env": gateway._environ}
+        try:
+            self._line = server.start(wanted, [none, out_end, err_end], 60)
+        finally:
+            for fd in (none, out_end, err_end):
+                os.close(fd)
+        self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
+        self.pid = int(self._read_line())
+
+    def _read_line(self):
+        data = self._line.recv(1)
+        while data and not data.endswith(b"\n"):
+            data += self._line.recv(1)
+        return data
+
+    def wait(self, timeout=None):
+        if self.returncode is None:
+            self._line.settimeout(timeout)
+            try:
+                self.returncode = int(self._read_line())
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout) from None
+            self._line.close()
+        return self.returncode
+
+    def poll(self):
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+def _workers(gateway):
+    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if _is_worker(pid)]
+
+
+def _is_worker(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("gproxy: worker") and Path(f"/proc/{pid}/exe").exists()
+    except OSError:
+        return False
