@@ -36,6 +36,7 @@ SENTENCES = [
     f"{backend.MOST_RESETS} at once; {backend.FORGIVEN:g} each second are forgiven",
     f"malformed responses: {budget.MOST_TOKENS} at once",
     f"{backend.SILENT:g} s before a request, {backend.WAITING:g} s while requests wait; then {backend.ANSWER:g} s",
+    f"sends nothing for its requests: {backend.BETWEEN:g} s",
 ]
 
 

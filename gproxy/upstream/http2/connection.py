@@ -12,7 +12,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.errors import HTTPError
 from gproxy.http.forwarding import WEBSOCKET
-from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived
+from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived, StreamReset
 from gproxy.http.h2.fields import RESPONSE_NAMES
 from gproxy.http.h2.frames import CANCEL, NO_ERROR, error_name
 from gproxy.http.h2.hpack_decoder import FIELD_OVERHEAD
@@ -38,6 +38,9 @@ SILENT: Final = 30.0
 WAITING: Final = 10.0
 #: Seconds for the answer to a PING.
 ANSWER: Final = 5.0
+#: Seconds until the next PING while the backend sends nothing for its requests. Servers of gRPC count PINGs that come
+#: within five minutes of each other, and end the connection, with all its calls, at the fourth.
+BETWEEN: Final = 310.0
 _PING: Final = b"gproxy\0\0"
 #: Resets of ours after which a connection takes no further request, and those of them that are forgiven each second.
 #: Backends end a connection with a few hundred of them at once, with the requests of all clients (CVE-2023-44487).
@@ -102,6 +105,8 @@ class HTTP2Connection:
         self.born = self.idle_since = self.heard_at = clock()
         #: When the PING was sent whose answer is due; 0.0 without one.
         self._asked_at = 0.0
+        #: When the next PING may be sent at the earliest.
+        self._may_ask_at = 0.0
         #: The resets that may yet come, those that are counted, and when they were.
         self._patience = float(MOST_RESETS)
         self._resets = 0
@@ -126,8 +131,7 @@ class HTTP2Connection:
         most = min(session.peer_max_streams, self._slow_start() if self._alone else MOST_STREAMS)
         if self.is_closed or self.is_retired or self.leases >= most or not session.has_settings:
             return False
-        if self._clock() - self.heard_at > SILENT:
-            self._ask()
+        if self._clock() - self.heard_at > SILENT and self._ask():
             return False
         if self._can_open():
             return True
@@ -187,6 +191,7 @@ class HTTP2Connection:
         if self._alone:
             self._alone -= 1
             if not self.is_retired:
+                self._may_ask_at = 0.0  # a response has come, or its request was cancelled
                 self._ask()
         if self.session.resets_sent != self._resets:
             self._count_resets()
@@ -239,11 +244,15 @@ class HTTP2Connection:
         if now - self.born > max_age or (not self.leases and now - self.idle_since > idle_timeout):
             self.retire()
 
-    def _ask(self) -> None:
-        if not self._asked_at:
-            self._asked_at = self._clock()
+    def _ask(self) -> bool:
+        """Ask whether the backend is there, unless it has shown that lately; return whether its answer is due."""
+        now = self._clock()
+        if not self._asked_at and now >= self._may_ask_at:
+            self._asked_at = now
+            self._may_ask_at = now + BETWEEN
             self.session.ping(_PING)
             self.transport.flush_soon()
+        return self._asked_at > 0.0
 
     def _read(self) -> None:
         """Hand the backend's events to the streams, until the connection ends."""
@@ -264,6 +273,8 @@ class HTTP2Connection:
     def _on_event(self, event: Event) -> None:
         stream = event.stream
         if stream is not None:
+            if not isinstance(event, StreamReset):
+                self._may_ask_at = 0.0
             owner = stream.owner
             if isinstance(owner, ResponseStream):
                 owner.on_event(event)

@@ -115,6 +115,37 @@ def test_an_answer_to_the_ping_saves_the_streams(connected, clock):
     assert not stream.is_closed
 
 
+def asks_after(connection, peer, clock, seconds):
+    """Return whether a PING is sent so many seconds later; let the backend answer it."""
+    clock.now += seconds
+    connection.check(1e9, 1e9)
+    asks = connection.is_awaited
+    turn_until(lambda: not peer.look() and not connection.is_awaited)
+    return asks
+
+
+def test_a_silent_stream_sees_a_ping_each_five_minutes_and_one_more_for_each_piece(connected, clock):
+    """Servers of gRPC end a connection, with all its calls, that has sent more of them."""
+    connection, peer = connected()
+    response = begin(connection)
+    stream = peer.event(HeadReceived).stream
+    assert [asks_after(connection, peer, clock, seconds) for seconds in (11, 11, 290, 11)] == [True, False, False, True]
+    peer.respond(stream)
+    turn_until(lambda: response.head)
+    assert [asks_after(connection, peer, clock, seconds) for seconds in (1, 11, 11)] == [False, True, False]
+
+
+def test_a_connection_whose_streams_are_silent_takes_requests_between_its_pings(connected, clock):
+    connection, peer = connected()
+    begin(connection)
+    assert asks_after(connection, peer, clock, 11)
+    clock.now += 40
+    assert connection.has_room()
+    clock.now += 300
+    assert not connection.has_room()
+    assert connection.is_awaited
+
+
 @pytest.mark.parametrize(("idle", "age", "closes"), [(91, 1e9, True), (89, 1e9, False), (1, 0.5, True)])
 def test_an_unused_connection_closes_with_a_word(connected, clock, idle, age, closes):
     connection, peer = connected()
