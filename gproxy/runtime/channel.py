@@ -92,9 +92,9 @@ class Channel(Waitable):
             self._on_readable()
 
     def _reset(self, error: OSError) -> BaseException:
-        """Return `reset_error` with its cause; compiled code does not set `__cause__` by `from`."""
+        """Return `reset_error` with its text and cause; compiled code does not set `__cause__` by `from`."""
         self.is_closed = True
-        reset = self.reset_error()
+        reset = self.reset_error(str(error))
         reset.__cause__ = error
         return reset
 
