@@ -52,9 +52,13 @@ def listen(address: Address) -> socket.socket:
 
 
 def _hint(address: Address, error: OSError) -> str:
-    """Return what a path lacks, or how a process without privileges may listen on a low port; else an empty text."""
+    """Return what a path or an address lacks, or how an ordinary user may listen on a low port; else an empty text."""
     if address.kind == "unix" and error.errno == errno.ENOENT:
         return f"; there is no folder {Path(address.path).parent}"
+    if address.kind == "unix" and error.errno == errno.EADDRINUSE and not Path(address.path).is_socket():
+        return "; there is another file of this name"
+    if address.kind == "tcp" and error.errno == errno.EADDRNOTAVAIL:
+        return "; no interface of this machine has this address"
     free = _first_free_port()
     if address.kind != "tcp" or error.errno != errno.EACCES or address.port >= free:
         return ""

@@ -20,7 +20,7 @@ _HANDLERS: Final = "handlers = in [gateway] or [route:NAME], and a [handler:NAME
 _FILES: Final = "root = FOLDER in [route:NAME]"
 _NOTHING: Final = "nothing in its place"
 _PASSWORDS: Final = "users = FILE in [handler:basic], and basic in a handlers list"
-_ASK: Final = "url = in [handler:forward_auth], and forward_auth in a handlers list"
+_ASK: Final = "upstream = NAME in [handler:forward_auth], and forward_auth in a handlers list"
 _PAGES: Final = "STATUS = FILE in [errors]"
 _SMALLEST: Final = "min_size = in [handler:compress]"
 _HTTP_ONLY: Final = "an HTTP backend: the gateway speaks no other protocol to backends"

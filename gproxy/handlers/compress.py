@@ -1,6 +1,7 @@
 """Compression of responses: for which media types and clients, by which codings."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -46,20 +47,29 @@ class Compress:
     )
 
     def __post_init__(self) -> None:
-        """Check the options. Raises ValueError."""
-        for pattern in self.types:
-            if not _is_pattern(pattern):
-                raise ValueError(f"types: {pattern!r} is not a media type; expected text/* or application/json")
-        if not 0 <= self.level <= 3:
-            raise ValueError(f"level: expected 0 to 3, not {self.level}")
-        if not self.codings:
-            raise ValueError("codings: is empty; expected one coding or more, such as gzip")
+        """Check the options. Raises ValueError with a line for each problem."""
+        if problems := [*self._problems()]:
+            raise ValueError("\n".join(problems))
         self._codings = {name: coding(name, self.level) for name in self.codings}
         fits = "|".join(re.escape(pattern.lower()).replace(r"\*", ".*") for pattern in self.types)
         self._fits = re.compile(fits).fullmatch
         # A few values make up nearly all traffic.
         is_listed, choose = lru_cache(512)(self._listed), lru_cache(256)(self._choose)
         self._step = CompressStep(self.codings, self.min_size, is_listed, choose)
+
+    def _problems(self) -> Iterator[str]:
+        for pattern in self.types:
+            if not _is_pattern(pattern):
+                yield f"types: {pattern!r} is not a media type; expected text/* or application/json"
+        if not 0 <= self.level <= 3:
+            yield f"level: expected 0 to 3, not {self.level}"
+        if not self.codings:
+            yield "codings: is empty; expected one coding or more, such as gzip"
+        for name in self.codings:
+            try:
+                coding(name, 0)
+            except ValueError as error:
+                yield str(error)
 
     def open(self, runtime: Runtime) -> None:
         self._step.offload = runtime.offload

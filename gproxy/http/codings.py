@@ -101,7 +101,8 @@ _MAKERS: Final = {"gzip": _gzip, "br": _brotli, "zstd": _zstd}
 def coding(name: str, level: int) -> Coding:
     """Return the coding with this name; `level` is 0 (fastest) to 3 (smallest). Raises ValueError."""
     if name not in _MAKERS:
-        raise ValueError(f"codings: {name!r} is unknown; some of {', '.join(_MAKERS)} are expected")
+        hint = "; write br" if name == "brotli" else ""
+        raise ValueError(f"codings: {name!r} is unknown; some of {', '.join(_MAKERS)} are expected{hint}")
     try:
         return _MAKERS[name](level)
     except ImportError:

@@ -90,6 +90,10 @@ COMMANDS = (
         ("check a.ini", "gproxy check: missing: --config; write --config a.ini; see gproxy check --help"),
         ("-c a.ini", "gproxy: missing: --config; write --config a.ini; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
+        (
+            "token --config x eyJh",
+            "gproxy token: a token is read from standard input, with --read; see gproxy token --help",
+        ),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
         ("token --config x --sub a --ttl 0", "gproxy token: --ttl: expected a lifetime of more than 0s"),
@@ -362,7 +366,8 @@ def test_a_port_in_use(config, tmp_path):
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("192.0.2.1:80", "Cannot assign requested address"),
+        ("192.0.2.1:80", "Cannot assign requested address; no interface of this machine has this address"),
+        ("unix:gproxy.ini", "Address already in use; there is another file of this name"),
         ("nobody.invalid:8080", "Name or service not known"),
         ("unix:nowhere/socket", "No such file or directory; there is no folder nowhere"),
         ("fd:77", "Bad file descriptor"),

@@ -15,9 +15,11 @@ _PRIVATE: Final = 0o600
 def edit(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Replace the content of a file by what `change` returns for it; a file that does not exist is empty.
 
-    One change at a time, and readers find the old content or the new one. Raises OSError, and what `change` raises.
+    Its folder is made too. One change at a time, and readers find the old content or the new one. Raises OSError, and
+    what `change` raises.
     """
     place = Path(os.path.realpath(path))  # a link stays one
+    place.parent.mkdir(parents=True, exist_ok=True)
     with _folder_locked(place.parent):
         found = place.stat() if place.exists() else None
         content = change(place.read_bytes() if found else b"")

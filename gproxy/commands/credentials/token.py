@@ -19,6 +19,7 @@ from gproxy.runtime import Runtime
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--read", action="store_true", help="read a token from standard input and explain it instead")
+    parser.add_argument("token", nargs="*", help=argparse.SUPPRESS)  # else argparse would quote it
     parser.add_argument("--sub", metavar="NAME", help="subject of the token (the sub claim)")
     parser.add_argument("--role", metavar="NAME", help="value of the role claim")
     parser.add_argument("--scope", metavar="'NAME ...'", help="value of the scope claim")
@@ -32,6 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a new token, or what a token holds. Return the exit code. Raises ArgumentError and ConfigError."""
+    if options.token:
+        raise argparse.ArgumentError(None, "a token is read from standard input, with --read")
     if not options.read and options.sub is None:
         raise argparse.ArgumentError(None, "missing: --sub")
     try:

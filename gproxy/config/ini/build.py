@@ -290,11 +290,15 @@ def _read(one: _OptionField, value: Value | None, reporter: _OptionReporter) -> 
 
 
 def _warn_of_literal_signs(text: str, reporter: _OptionReporter) -> None:
-    """Warn of quotes and of a `#` that are part of a valid value; most writers mean otherwise."""
+    """Warn of quotes, of a `#` and of a `%(here)s` that are part of a valid value; most writers mean otherwise."""
     if hints.is_quoted(text):
         reporter.warn("the quotes are part of the value; a value is written without quotes")
     if "\n" not in text and re.search(r"\s#\s", text):
         reporter.warn("the text after '#' is part of the value; a comment after a value begins with ';'")
+    if re.search(r"%\(\w+\)s", text):
+        reporter.warn(
+            "%(NAME)s is part of the value: only supervisord replaces it; write a path of the working directory"
+        )
     if re.match(r"\$[A-Z_]+(/|$)", text):  # not quoted: it may be a secret
         reporter.warn("the text begins with '$'; a variable of the environment is written ${NAME}")
 

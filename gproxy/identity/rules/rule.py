@@ -16,7 +16,7 @@ _BARS: Final = re.compile(rf"\|{_OUTSIDE}")
 _EQUALS: Final = re.compile(rf"={_OUTSIDE}")
 #: RFC 6749 section 3.3: a scope stands in a challenge, too.
 _is_scope: Final = re.compile(r"[!#-\[\]-~]+").fullmatch
-_looks_like_address: Final = re.compile(r"[0-9.]+(/.*)?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/.*)?").fullmatch
+_looks_like_address: Final = re.compile(r"[0-9.-]+(/.*)?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/.*)?").fullmatch
 
 #: Words for an address of the client.
 ADDRESS: Final = "address"
@@ -189,7 +189,9 @@ def _unknown(text: str, network_hint: str) -> str:
     """Return the message about a word that does not exist."""
     head, colon, _ = text.partition(":")
     kind = head.rpartition(".")[2]
-    if meant := _FOREIGN.get(text.lower()):
+    name, equals, value = text.partition("=")
+    meant = f"{name}:{value}" if equals and name in _FORMS else _FOREIGN.get(text.lower())
+    if meant:
         return f"{text!r} is no word of a rule; write {meant}"
     if network_hint or _looks_like_address(text):
         return f"{text!r} is no address; {network_hint or 'expected one such as 10.0.0.0/8'}"

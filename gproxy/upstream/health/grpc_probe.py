@@ -22,6 +22,11 @@ _STATUS: Final = 0x08
 #: The statuses of a service; any other number is one of a later version.
 _STATUSES: Final = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING: Final = 1
+#: What gRPC statuses of the call mean: NOT_FOUND and UNIMPLEMENTED.
+_REASONS: Final = {
+    "5": ": the backend does not know the service of health_service",
+    "12": ": the backend has no health service (grpc.health.v1.Health)",
+}
 #: The bytes before a message: whether it is compressed, and its length.
 _PREFIX: Final = 5
 #: The longest response that is read, in bytes; one has two bytes behind its prefix.
@@ -58,7 +63,9 @@ class GRPCProbe(Probe):
         data, rest = connection.receive_body(answer.framing)
         data += _rest_of(rest)
         status = answer.headers.lookup(STATUS_FIELD) or status_in([] if rest is None else rest.trailers)
-        return _verdict(data) if status == OK else f"{STATUS_FIELD} {status or 'missing'}"
+        if status == OK:
+            return _verdict(data)
+        return f"{STATUS_FIELD} {status or 'missing'}{_REASONS.get(status or '', '')}"
 
 
 def check_message(service: str) -> bytes:

@@ -369,6 +369,16 @@ def test_the_tags_of_every_coding_that_is_offered_are_undone():
     assert response.headers["ETag"] == '"abc-br"'
 
 
+def test_all_problems_of_the_options_at_once():
+    with pytest.raises(ValueError) as caught:
+        Compress(types=("text",), level=12, codings=("gzip", "brotli"))
+    assert str(caught.value).splitlines() == [
+        "types: 'text' is not a media type; expected text/* or application/json",
+        "level: expected 0 to 3, not 12",
+        "codings: 'brotli' is unknown; some of gzip, br, zstd are expected; write br",
+    ]
+
+
 def test_a_coding_whose_library_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "brotli", None)
     with pytest.raises(ValueError, match=re.escape("codings: br needs pip install 'gproxy[br]'")):

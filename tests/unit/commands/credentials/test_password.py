@@ -49,8 +49,9 @@ def test_a_password_is_written_as_a_hash(tmp_path, kind, monkeypatch):
 
 
 def test_a_new_file_is_for_its_owner_alone(tmp_path):
-    write(tmp_path / "users", "alice", "secret")
-    assert stat.S_IMODE((tmp_path / "users").stat().st_mode) == 0o600
+    path = tmp_path / "etc" / "users"  # whose folder is made too
+    write(path, "alice", "secret")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_other_entries_with_problems_leave_the_file_as_it_is(tmp_path):

@@ -54,6 +54,7 @@ def test_double_quotes_enclose_blanks_commas_and_bars():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("role=admin", "'role=admin' is no word of a rule; write role:admin"),
         ("rol:admin", "'rol:admin' is no word of a rule; did you mean 'role:'?"),
         ("method:GET usr", "'usr' is no word of a rule; did you mean 'user'?"),
         ("jwt.scop:a", "'jwt.scop:a' is no word of a rule; did you mean 'scope:'?"),

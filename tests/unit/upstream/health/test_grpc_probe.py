@@ -12,6 +12,7 @@ from unit.upstream.backends import head
 from unit.upstream.health.probed import settings
 
 GRPC = [("content-type", "application/grpc")]
+NO_SERVICE = "grpc-status 12: the backend has no health service (grpc.health.v1.Health)"
 SERVING = b"\0\0\0\0\2\x08\1"
 
 
@@ -66,7 +67,8 @@ def probe(**options):
         ([b"\0\0\0\0\2\x08\3"], "0", "SERVICE_UNKNOWN"),
         ([b"\0\0\0\0\2\x08\7"], "0", "status 7 of the service"),
         ([b"\0\0\0\0\0"], "0", "UNKNOWN"),
-        ([SERVING], "12", "grpc-status 12"),
+        ([SERVING], "5", "grpc-status 5: the backend does not know the service of health_service"),
+        ([SERVING], "13", "grpc-status 13"),
         ([SERVING], None, "grpc-status missing"),
         ([b"\1\0\0\0\2\x08\1"], "0", "no message"),
         ([b"\0\0\0\0\3\x08\1"], "0", "no message"),
@@ -84,7 +86,7 @@ def test_the_verdict(pieces, trailers, why_not):
 @pytest.mark.parametrize(
     ("answer", "why_not"),
     [
-        (head(200, [*GRPC, ("grpc-status", "12")]), "grpc-status 12"),
+        (head(200, [*GRPC, ("grpc-status", "12")]), NO_SERVICE),
         (head(200, [*GRPC, ("grpc-status", "0")]), "no message"),
         (head(404, [("content-type", "text/html")]), "status 404, and no gRPC"),
         (head(200), "status 200, and no gRPC"),
