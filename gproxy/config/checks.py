@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from gproxy.config import hints
 from gproxy.config.ini.convert import split
@@ -27,6 +28,8 @@ _FEWEST_STREAMS = 100
 MEMBERS = {"any_of": "of"}
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
+#: A path in the message about a file or a folder that is not there.
+_MISSING = re.compile(r"(\S+) (?:cannot be read: no such file or directory|is not a folder)")
 
 
 def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
@@ -338,3 +341,13 @@ def _at(section: RawSection, lines: Sequence[str]) -> Iterator[Problem]:
     for line in lines:
         option, _, message = line.partition(": ")
         yield section.problem(option, message)
+
+
+def started_elsewhere(path: Path, problems: Sequence[Problem]) -> list[Problem]:
+    """Return a problem if files are missing that are in the folder of the settings at `path`."""
+    missing = [match[1] for problem in problems if (match := _MISSING.search(problem.message))]
+    name = next((name for name in missing if (path.parent / name).exists()), "")
+    if not name:
+        return []
+    where = f"{name} is in {path.parent}: start there, or write whole paths"
+    return [Problem(str(path), 0, "", "", f"paths are relative to the working directory, and {where}")]

@@ -19,6 +19,8 @@ from gproxy.config.sections.tls import TLSSettings
 _AUTHORIZATION: Final = ("bearer", "basic")
 #: The actions of a route that give nothing away.
 _GIVING_NOTHING: Final = frozenset({"redirect", "respond"})
+#: The most routes without identity handler that have a warning each.
+_FEW: Final = 3
 
 Handlers = Mapping[str, HandlerSettings]
 
@@ -192,18 +194,25 @@ def open_routes(
 ) -> Iterator[Problem]:
     """Yield a warning for each route that has no identity handler, does not declare that, and where others have one.
 
-    A route that redirects, or that has a fixed response, gives nothing away. A handler of the user's own may be one.
+    Of many such routes the first has one, which names the others. A route that redirects, or that has a fixed response,
+    gives nothing away. A handler of the user's own may be one.
     """
     guards = ((name, route.name) for route, _ in routes for name in _guards(gateway, route, handlers))
     guarded = next(guards, None)
     if guarded is None:
         return
     message = "no identity handler runs here, as {} does on [route:{}]; write public = yes if the route needs none"
-    for route, section in routes:
-        skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
-        own = any(name in handlers and may_identify(handlers[name]) for name in handler_names(gateway, route))
-        if not (own or skips or route.public or route.action in _GIVING_NOTHING):
-            yield section.problem("", message.format(*guarded))
+    unguarded = [section for route, section in routes if _is_unguarded(gateway, route, handlers)]
+    alone, rest = (unguarded, []) if len(unguarded) <= _FEW else (unguarded[:1], unguarded[1:])
+    others = f"; so it is on {', '.join(f'[{section.title}]' for section in rest)}" if rest else ""
+    for section in alone:
+        yield section.problem("", f"{message.format(*guarded)}{others}")
+
+
+def _is_unguarded(gateway: GatewaySettings, route: RouteSettings, handlers: Handlers) -> bool:
+    skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
+    own = any(name in handlers and may_identify(handlers[name]) for name in handler_names(gateway, route))
+    return not (own or skips or route.public or route.action in _GIVING_NOTHING)
 
 
 def _guards(gateway: GatewaySettings, route: RouteSettings, handlers: Handlers) -> list[str]:

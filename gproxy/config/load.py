@@ -154,6 +154,7 @@ class _Loading:
             routes = with_credentials(routes, handlers.values())
             found.live_handlers(gateway, server, routes, handlers, tls, outgoing)
         found.header_names(gateway, log, handlers, tls, upstreams)
+        self.problems += checks.started_elsewhere(self.path, self.problems)
         if self.problems or not (server and gateway and log and state and errors and outgoing and admin and trace):
             raise ConfigError(self.problems)
         return Settings(

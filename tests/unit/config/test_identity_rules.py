@@ -107,6 +107,11 @@ def test_public_declares_that_a_route_needs_no_identity(problems, words, found):
     assert problems(f"handlers = jwt\n[route:open]\npath = /open\nupstream = one\n{words}\n") == found
 
 
+def test_many_routes_that_need_no_identity_have_one_warning(problems):
+    text = "handlers = jwt\n" + "".join(f"[route:{name}]\npath = /{name}\nupstream = one\n" for name in "abcd")
+    assert problems(text) == [(16, "", f"{OPEN}; so it is on [route:b], [route:c], [route:d]")]
+
+
 OPTIONAL = "requests without a credential pass, and no header, rule or limit uses the identity of the others"
 
 
