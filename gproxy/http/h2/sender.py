@@ -64,9 +64,9 @@ class Sender:
         self._budget = Budget(clock)
         self._encoder = HPACKEncoder(options.never_indexed)
         self._windows = Windows(DEFAULT_WINDOW, options.connection_window)
-        #: The bytes that the process keeps, unread content among them, and for how many unread bytes of this session
-        #: there was no room: the connection's window for them goes back when content is read.
+        #: What the process keeps for slow peers: unread content counts there.
         self._buffers = buffers
+        #: Unread bytes that came while the process had no room: their window goes back when content is read.
         self.withheld = 0
         #: Streams that we have reset, in their order, and how many field blocks may yet cross that without a token.
         self._resets: dict[int, int] = {}
@@ -82,21 +82,6 @@ class Sender:
     def has_output(self) -> bool:
         """True if there is something to send."""
         return bool(self._output)
-
-    @property
-    def peer_max_streams(self) -> int:
-        """The most streams that the peer allows us."""
-        return self.peer.max_streams
-
-    @property
-    def peer_max_head(self) -> int:
-        """The size of the largest head that the peer takes, with FIELD_OVERHEAD for each field."""
-        return self.peer.max_head
-
-    @property
-    def peer_enables_connect(self) -> bool:
-        """True if the peer accepts extended CONNECT (RFC 8441)."""
-        return self.peer.enables_connect
 
     @property
     def can_request(self) -> bool:

@@ -98,8 +98,10 @@ class PeerSettings:
         #: The smallest table of the last frame: the encoder has to pass through it (RFC 7541 section 4.2).
         self.smallest_table = 4096
         self.max_streams = ASSUMED_STREAMS
+        #: The size of the largest head that the peer takes, with FIELD_OVERHEAD for each field.
         self.max_head = _UNLIMITED
         self.initial_window = DEFAULT_WINDOW
+        #: True if the peer accepts extended CONNECT (RFC 8441).
         self.enables_connect = False
 
     def apply(self, payload: bytes, *, is_first: bool) -> None:

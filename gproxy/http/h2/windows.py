@@ -8,7 +8,7 @@ from typing import Final
 
 from gproxy.http.h2.frames import MAX_FRAME, MAX_WINDOW
 
-#: A step is one of so many parts of the window. Of a window that is withheld, the rest counts, or `_SMALLEST` bytes.
+#: A window goes back in so many steps; while a part of it is withheld, in steps of the rest, or of so many bytes.
 _STEPS: Final = 2
 _SMALLEST: Final = 2 * MAX_FRAME
 
@@ -37,7 +37,7 @@ class Windows:
     def returned(self, size: int, withheld: int = 0) -> int:
         """Note bytes that need no window any more; return what to give back now, which is mostly nothing.
 
-        So much of the window is `withheld` from the peer, which has to do with the rest: the steps are smaller.
+        While so many bytes are `withheld`, the peer has only the rest of the window: the steps are smaller.
         """
         self.unreturned += size
         if self.unreturned * _STEPS < max(self.size - withheld, _SMALLEST):

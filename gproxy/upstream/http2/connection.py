@@ -90,8 +90,8 @@ class HTTP2Connection:
         self.transport = HTTP2Transport(channel, self.session)
         #: Requests that use it, or are about to.
         self.leases = 0
-        #: The number of requests that it takes slowly.
-        self._alone = SHORT_LIVED if is_cautious else 0
+        #: How many further requests it takes slowly.
+        self._cautious = SHORT_LIVED if is_cautious else 0
         #: True once it takes no further request, though others may be under way.
         self.is_retired = False
         #: True once the backend has ended it after a few requests, and others were, or might have been, in vain.
@@ -128,14 +128,14 @@ class HTTP2Connection:
     def has_room(self) -> bool:
         """Return whether a further request may use it now; after a long silence ask whether the backend is there."""
         session = self.session
-        most = min(session.peer_max_streams, self._slow_start() if self._alone else MOST_STREAMS)
+        most = min(session.peer.max_streams, self._slow_start() if self._cautious else MOST_STREAMS)
         if self.is_closed or self.is_retired or self.leases >= most or not session.has_settings:
             return False
         if self._clock() - self.heard_at > SILENT and self._ask():
             return False
         if self._can_open():
             return True
-        if len(session.streams) < session.peer_max_streams:  # no ids are left, after a thousand million requests
+        if len(session.streams) < session.peer.max_streams:  # no ids are left, after a thousand million requests
             self.retire()
         return False
 
@@ -154,7 +154,7 @@ class HTTP2Connection:
 
     def accepts(self, upgrade: str) -> bool:
         """Return whether a request may switch to this protocol (RFC 8441); the backend's SETTINGS have arrived."""
-        return upgrade.lower() == WEBSOCKET and self.session.peer_enables_connect
+        return upgrade.lower() == WEBSOCKET and self.session.peer.enables_connect
 
     @property
     def is_awaited(self) -> bool:
@@ -177,7 +177,7 @@ class HTTP2Connection:
         """
         if self.is_closed or not self._can_open():
             raise ExcludedStreamError(self.why or "the backend takes no further request on its connection")
-        most = self.session.peer_max_head
+        most = self.session.peer.max_head
         if most < _AMPLE and _size(method, authority, target, headers) > most:
             raise HTTPError(431, "the backend takes no head as large as that of the request")
         end = body is NO_BODY and not protocol
@@ -188,8 +188,8 @@ class HTTP2Connection:
     def release(self) -> None:
         """End a lease."""
         self.leases -= 1
-        if self._alone:
-            self._alone -= 1
+        if self._cautious:
+            self._cautious -= 1
             if not self.is_retired:
                 self._may_ask_at = 0.0  # a response has come, or its request was cancelled
                 self._ask()
@@ -234,7 +234,7 @@ class HTTP2Connection:
         now = self._clock()
         if self._ending:
             self._reset_ending(now - END_WAIT)
-        if self._alone:
+        if self._cautious:
             self._changed(self)  # there is room for one more
         if self._asked_at:
             if now - self._asked_at > ANSWER:
@@ -285,7 +285,7 @@ class HTTP2Connection:
             if event.code != NO_ERROR:
                 self.why = f"the backend sent GOAWAY: {error_name(event.code)}"
             has_excluded = event.last_id < self.session.highest_id
-            if event.last_id < 2 * SHORT_LIVED and (has_excluded or self._alone > 0):
+            if event.last_id < 2 * SHORT_LIVED and (has_excluded or self._cautious > 0):
                 self.is_short_lived = True
             self.retire()
             self._changed(self)

@@ -154,7 +154,7 @@ def test_a_request_that_cannot_be_encoded_opens_no_stream():
 
 def test_an_extended_connect_names_its_protocol():
     peer = client(settings=[(8, 1)])
-    assert peer.session.peer_enables_connect
+    assert peer.session.peer.enables_connect
     peer.session.request("CONNECT", "https", "h", "/chat", Headers(), end=False, protocol="websocket")
     (head,) = peer.taken()
     assert (":protocol", "websocket") in peer.decoder.decode(head.data)
@@ -172,7 +172,7 @@ def test_secrets_enter_no_table():
 
 def test_the_peers_limit_of_streams_is_seen():
     peer = client(settings=[(3, 2)])
-    assert peer.session.peer_max_streams == 2
+    assert peer.session.peer.max_streams == 2
     one, _ = peer.request(), peer.request()
     assert not peer.session.can_request
     peer.send(peer.headers(one.id, OK))
@@ -198,4 +198,4 @@ def test_without_settings_a_peer_allows_100_streams():
     from unit.http.h2.conversation import NAMES
 
     session = Session(CLIENT, SessionOptions(), NAMES)
-    assert (session.peer_max_streams, session.has_settings) == (100, False)
+    assert (session.peer.max_streams, session.has_settings) == (100, False)

@@ -60,7 +60,7 @@ def test_settings_are_acknowledged():
     session = fresh()
     session.take_output()
     (event,) = session.receive(frames.PREFACE + frames.settings([(3, 5)]))
-    assert (type(event).__name__, session.has_settings, session.peer_max_streams) == ("SettingsReceived", True, 5)
+    assert (type(event).__name__, session.has_settings, session.peer.max_streams) == ("SettingsReceived", True, 5)
     assert session.take_output() == [frames.SETTINGS_ACK]
 
 
