@@ -25,7 +25,8 @@ _NO_FIELDS: Final = Headers()
 class HTTP2ClientStream(HTTP2Stream):
     """A stream of a client; implements ClientStream as a ClientChannel does for a whole connection.
 
-    `pace` has the alarm of the greenlet that serves the request.
+    `pace` has the alarm of the greenlet that serves the request. `head` is the request's, or None for one that is
+    rejected because of `error`; `started` is when it came, on the monotonic clock, and `ended` says whether it is all.
     """
 
     __slots__ = (
@@ -33,13 +34,24 @@ class HTTP2ClientStream(HTTP2Stream):
         "started", "upload_peer",
     )  # fmt: skip
 
-    def __init__(self, transport: HTTP2Transport, stream: Stream, pace: ClientPace, settings: ChannelSettings) -> None:
+    def __init__(
+        self,
+        transport: HTTP2Transport,
+        stream: Stream,
+        pace: ClientPace,
+        settings: ChannelSettings,
+        head: RequestHead | None,
+        error: BadMessage | None,
+        started: float,
+        *,
+        ended: bool,
+    ) -> None:
         super().__init__(transport, stream, settings.buffers)
         self.pace = pace
-        #: The request's head, when it came on the monotonic clock, and why it is rejected; None if it is not.
-        self.head: RequestHead | None = None
-        self.started = 0.0
-        self.error: BadMessage | None = None
+        self.head = head
+        self.error = error
+        self.started = started
+        self.has_ended = ended
         #: Only the gateway sets the id of an exchange.
         self._id_key = settings.id_key
         #: Bytes of the body read since the last wait for one.

@@ -277,9 +277,9 @@ class HTTP2ClientConnection(StreamHost):
         """Serve a stream in a greenlet of its own."""
         settings = self._context.channels
         runner = self._runners.take(settings)
-        client = HTTP2ClientStream(self._transport, stream, runner.pace, settings)
-        client.has_ended = ended
-        client.head, client.error, client.started = head, error, self._last_read
+        client = HTTP2ClientStream(
+            self._transport, stream, runner.pace, settings, head, error, self._last_read, ended=ended
+        )
         self._active[stream.id] = runner
         self._figures.streams += 1
         runner.begin(self, client)
@@ -290,7 +290,7 @@ class HTTP2ClientConnection(StreamHost):
         head = client.head
         out.begin(client, self._hsts, is_connect=head is not None and bool(head.protocol))
         try:
-            if head is None or client.error is not None or client.is_closed:
+            if head is None or client.is_closed:
                 self._requests.reject(out, client, client.error or ended_early(client))
             else:
                 self._exchange(out, client, head)

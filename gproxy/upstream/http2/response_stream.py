@@ -1,6 +1,5 @@
 """What a backend sends on one stream, and the waits for it; the counterpart of a channel to a backend."""
 
-from collections import deque
 from typing import Final
 
 import gevent
@@ -41,7 +40,7 @@ class ResponseStream(HTTP2Stream):
         self._body = body
         #: The final head, once it has arrived.
         self.head: ResponseHead | None = None
-        self._interim: deque[ResponseHead] = deque()
+        self._interim: list[ResponseHead] = []
         #: True for a response without content whose end has not come in time.
         self._is_late = False
         #: The client that waits for the response.
@@ -93,7 +92,7 @@ class ResponseStream(HTTP2Stream):
                 raise self.end_error()
             self.has_event = False
             self.wait()
-        return self._interim.popleft()
+        return self._interim.pop(0)
 
     def _await_end(self, head: ResponseHead) -> None:
         """Wait a bit for the end of a response without content, which may come in another frame, behind trailers.
