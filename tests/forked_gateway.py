@@ -7,6 +7,7 @@ of a string, start gateways by Python.
 import os
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,13 +22,14 @@ _servers: list[forked.Server] = []
 
 @contextmanager
 def forked_gateways():
-    """Let gateways start by forks. One whose environment is about the start of Python still starts by Python."""
+    """Let gateways start by forks. One with another program, or other variables for Python, starts as ever."""
     start = RunningGateway._start
 
     def fork(gateway):
         if not _servers:
             _servers.append(forked.Server(Path(__file__).with_name("gateway_server.py")))
-        is_alike = forked.of_a_start(gateway._environ) <= forked.of_a_start(_servers[0].environ)
+        is_plain = gateway._command[:3] == [sys.executable, "-m", "gproxy"]
+        is_alike = is_plain and forked.of_a_start(gateway._environ) <= forked.of_a_start(_servers[0].environ)
         return ForkedProcess(_servers[0], gateway) if is_alike else start(gateway)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -132,6 +132,7 @@ if __name__ == "__main__":
     sys.path[0] = os.getcwd()
     plain = socket.socket
     _import_all()
+    sys.dont_write_bytecode = True  # a handler of the same size that a test writes within a second would not be read
     _adopt_orphans()
     forked.become(*forked.serve(sys.argv[1], int(sys.argv[2]), plain))
     _run_gateway()

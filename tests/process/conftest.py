@@ -3,7 +3,27 @@
 import shutil
 
 import pytest
+from forked_gateway import forked_gateways
 from shipped import UNLIMITED, running
+
+#: Files whose gateways start by Python, as they do for users: the start is the subject, or what processes are and have.
+STARTED_BY_PYTHON = frozenset({
+    "test_arbiter", "test_command_line", "test_dev", "test_examples", "test_isolation", "test_limits",
+    "test_process_dev", "test_process_gunicorn", "test_process_memory", "test_process_own_metrics",
+    "test_process_packages", "test_process_pinned_code", "test_process_stop", "test_process_traces",
+    "test_process_watchdog", "test_promises", "test_reload", "test_scripts", "test_stop_under_load",
+    "test_supervisord", "test_systemd",
+})  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks(request):
+    """All gateways of these tests start by forks, but for those of the files above."""
+    if request.path.stem in STARTED_BY_PYTHON:
+        yield
+        return
+    with forked_gateways():
+        yield
 
 
 @pytest.fixture(scope="module")
