@@ -37,7 +37,7 @@ INTERPRETED: Final = {
     "the arbiter imports it, and would load the library": (
         "http/header_names", "observe/json_log", "observe/local_time", "observe/log",
     ),
-    "the thread that it starts takes longer than its code": ("runtime/offloaded_call",),
+    "the thread that it starts takes longer than its code": ("runtime/lent_call", "runtime/offloaded_call"),
     "users make subclasses of HTTPError": ("http/errors",),
     "its constructor would stay interpreted, and runs once for each credential": ("http/identity",),
     "protocols or an enumeration have no code to compile": (
@@ -45,8 +45,8 @@ INTERPRETED: Final = {
     ),
     "runs once at start, or seldom": (
         "gateway/build", "gateway/build_handler", "gateway/packages", "gateway/selftest_functions",
-        "gateway/user_code", "server/drain", "server/listeners", "server/patch", "server/tls_hosts", "server/trial",
-        "server/worker", "observe/access_files/follow",
+        "gateway/user_code", "server/drain", "server/hub_collector", "server/listeners", "server/patch",
+        "server/tls_hosts", "server/trial", "server/worker", "observe/access_files/follow",
         "observe/access_files/layout", "observe/access_files/log_files", "observe/access_files/moments",
         "observe/log_file", "observe/rotation", "runtime/aio", "runtime/command_part", "runtime/route_parts",
         "runtime/user_files", "upstream/discovery", "upstream/dns", "upstream/health/active",

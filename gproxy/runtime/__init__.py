@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import gevent
 
@@ -30,6 +30,7 @@ from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserH
 from gproxy.runtime.client_watch import served_watch
 from gproxy.runtime.feed import Feed
 from gproxy.runtime.lent_account import lend
+from gproxy.runtime.lent_call import run_lent
 from gproxy.runtime.live_rules import LiveRule
 from gproxy.runtime.process_figures import ProcessFigures
 from gproxy.runtime.upstreams import UpstreamCalls
@@ -335,18 +336,7 @@ class Runtime:
 
     def offload(self, function: Callable[..., T], *args: object) -> T:
         """Run a blocking function in a thread and return its result; other greenlets run meanwhile."""
-        result, error = gevent.get_hub().threadpool.apply(_outcome, (function, args))
-        if error is not None:
-            raise error
-        return cast("T", result)
-
-
-def _outcome(function: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None, BaseException | None]:
-    """Return what the function returns or raises: gevent prints a traceback of what a thread raises, caught or not."""
-    try:
-        return function(*args), None
-    except BaseException as error:  # noqa: BLE001 the greenlet raises it
-        return None, error
+        return run_lent(gevent.get_hub(), function, args)
 
 
 class Shares(Protocol):

@@ -56,6 +56,9 @@ class OffloadedCall:
         self._turn.acquire()
         self._reply: Any = None
         self._error: BaseException | None = None
+        #: What the function has returned or raised, until the loop takes it.
+        self._result: Any = None
+        self._raised: BaseException | None = None
         self._has_begun = self._is_abandoned = self._has_ended = False
         #: True while the thread waits for a reply to the last message received.
         self._owes = False
@@ -121,18 +124,29 @@ class OffloadedCall:
         self._hub.loop.run_callback_threadsafe(self._deliver, _Message(content, asks))
 
     def _run(self) -> None:
-        result, error = None, None
         self._has_begun = True
-        if self._is_abandoned:
-            return
-        try:
-            result = self._function(self)
-        except BaseException as raised:  # noqa: BLE001 the greenlet raises it
-            error = raised
-        self.tell(Ended(result, error))
+        has_run = not self._is_abandoned
+        if has_run:
+            try:
+                self._result = self._function(self)
+            except BaseException as error:  # noqa: BLE001 the greenlet raises it
+                self._raised = error
+        self._hub.loop.run_callback_threadsafe(self._end, has_run)
+
+    # The loop of the greenlet.
+
+    def _end(self, has_run: bool) -> None:
+        """Take the end of the thread, and let go of the function, the result and the error.
+
+        What they refer to, such as the request, must not end in the thread: its finalizers may use the loop.
+        """
+        ended = Ended(self._result, self._raised)
+        self._function, self._result, self._raised = _nothing, None, None
+        if has_run:
+            self._deliver(_Message(ended, asks=False))
 
     def _deliver(self, message: _Message) -> None:
-        """Take a message in the loop of the greenlet."""
+        """Take a message."""
         if not self._is_abandoned:
             self._messages.append(message)
             self._arrived.set()
@@ -140,6 +154,10 @@ class OffloadedCall:
             self._count_dropped()
         elif message.asks:
             self._turn.release()  # `ask` raises Abandoned
+
+
+def _nothing(_: OffloadedCall) -> None:
+    """Stand for a function that has ended."""
 
 
 def _busy(error: Expired) -> BaseException:

@@ -8,7 +8,6 @@ If the arbiter ends, the worker finishes its requests and exits.
 import gproxy.server.patch  # noqa: F401 isort: skip  before anything that imports ssl or threading
 
 import faulthandler
-import gc
 import logging
 import os
 import resource
@@ -47,6 +46,7 @@ from gproxy.observe.access_logs import AccessLogs
 from gproxy.observe.json_log import Hide
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
+from gproxy.server.hub_collector import HubCollector
 from gproxy.server.listeners import Listeners, register_metrics
 from gproxy.state.shared.memory import SharedState
 
@@ -124,6 +124,7 @@ class Worker:
             from gproxy.introspection.answers import import_answers  # late: most gateways have no monitor
 
             import_answers(debug=self._settings.admin.debug)
+        HubCollector().start()
         open_part("[log] access", self._access_logs.open)
         self._gateway.open()
         self._provide_spans()
@@ -179,7 +180,6 @@ class Worker:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._runtime.process.freeze()
-        gc.set_threshold(20_000, 20, 50)
 
     def _finish(self) -> int:
         self._runtime.draining = True

@@ -15,11 +15,15 @@ from mimetypes import MimeTypes
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gevent.monkey import get_original
+
 from gproxy.config.sections.static import StaticOptions
 from gproxy.http.headers import Headers
 from gproxy.http.target import decode
 from gproxy.static.conditions import Validators
 
+#: The original: gevent's leaves the file open for the loop of the thread, which may never run.
+_close: Final = get_original("os", "close")
 #: The size in bytes up to which the content of a file is kept in memory.
 SMALL: Final = 64 * 1024
 _SUFFIXES: Final = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
@@ -51,7 +55,7 @@ class Descriptor:
         self.number = number
 
     def __del__(self) -> None:
-        os.close(self.number)
+        _close(self.number)
 
 
 class StoredFile(NamedTuple):

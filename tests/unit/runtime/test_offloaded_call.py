@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import gevent
 import pytest
@@ -127,3 +128,41 @@ def test_an_end_without_a_thread_runs_nothing(threads):
     taken.get()
     threads.apply(int)
     assert ran == []
+
+
+class Used:
+    """What a function refers to; it notes the thread in which it ends."""
+
+    def __init__(self, ended):
+        self.ended = ended
+
+    def __del__(self):
+        self.ended.append(threading.get_native_id())
+
+
+@pytest.mark.parametrize("how", ["returns", "fails", "never begins"])
+def test_what_the_function_refers_to_ends_in_the_thread_of_the_loop(threads, how):
+    """Its finalizers may use the loop, and the greenlet has left before."""
+    ended, go = [], []
+
+    def work(used, call):
+        while not go:
+            SLEEP(0.001)
+        SLEEP(0.01)
+        if how == "fails":
+            raise OSError(used)
+        return used
+
+    if how == "never begins":
+        threads.maxsize = 1
+        threads.spawn(work, None, None)
+    call = OffloadedCall(partial(work, Used(ended)), Dropped(), threads)
+    call.start() if how != "never begins" else gevent.spawn(call.start)
+    gevent.sleep(0)
+    call.abandon()
+    del call
+    go.append(True)
+    with gevent.Timeout(5):
+        while not ended:
+            gevent.sleep(0.001)
+    assert ended == [threading.get_native_id()]

@@ -1,7 +1,9 @@
 import gc
 import os
 
+import gevent.os
 import pytest
+from gevent.threadpool import ThreadPool
 
 from gproxy.config.sections.static import CacheRule, StaticOptions
 from gproxy.static.lookup import SMALL, Found, Lookup, Missing
@@ -176,3 +178,19 @@ def test_no_descriptor_stays_open(root):
     assert len(os.listdir("/proc/self/fd")) == before + 1
     del opened
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_thread_with_a_loop_closes_descriptors_at_once(root, monkeypatch):
+    """User code may have made the loop, and nothing may ever run it again."""
+    monkeypatch.setattr(os, "close", gevent.os.close)
+    lookup = Lookup(StaticOptions(root=root))
+
+    def open_a_folder():
+        gevent.get_hub()
+        before = len(os.listdir("/proc/self/fd"))
+        lookup.find(b"/bare")
+        return len(os.listdir("/proc/self/fd")) - before
+
+    pool = ThreadPool(1)
+    assert pool.apply(open_a_folder) == 0
+    pool.kill()
