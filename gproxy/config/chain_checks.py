@@ -93,6 +93,25 @@ def reporting_guards(routes: Iterable[tuple[RouteSettings, RawSection]], handler
                 yield section.problem("report", f"{name} only reports here: every request is admitted")
 
 
+def answered_before(
+    gateway: GatewaySettings, routes: Iterable[tuple[RouteSettings, RawSection]], handlers: Handlers
+) -> Iterator[Problem]:
+    """Yield a warning for each path of a route that a handler of its chain answers itself, such as /health."""
+    for route, section in routes:
+        paths = {str(path) for path in route.path}
+        for name in handler_names(gateway, route):
+            for path in _pages(handlers.get(name)) & paths:
+                message = f"the handler {name} answers {path} before the route; write skip = {name} if it should not"
+                yield section.problem("path", message)
+
+
+def _pages(found: HandlerSettings | None) -> set[str]:
+    """Return the paths that the handler answers itself."""
+    if found is None or not _answers(found):
+        return set()
+    return {path for option in ("path", "ready_path") if (path := getattr(found.handler, option, ""))}
+
+
 def of_members(gateway: GatewaySettings, routes: Sequence[RouteSettings], handlers: Handlers) -> Iterator[Problem]:
     """Yield a problem for each chain option of a handler that only others call: the chain does not see it."""
     in_chains = {name for route in routes for name in handler_names(gateway, route)} | {*gateway.handlers}

@@ -130,7 +130,7 @@ def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iter
 def _use(handler: HandlerSettings) -> str:
     if "use" in handler.section.options:
         return f"{handler.use!r} is neither a built-in handler nor"
-    return f"is missing: {handler.use!r} is no built-in handler; expected one, or"
+    return f"is missing: {handler.use!r} is no handler, built in or of an installed package; expected one, or"
 
 
 def _meant(use: str, builtins: Collection[str]) -> str:

@@ -138,6 +138,7 @@ class FileChecks:
         self.warnings += chain_checks.weak(handlers.values())
         self.warnings += chain_checks.reporting_guards(with_sections, handlers)
         if gateway is not None:
+            self.warnings += chain_checks.answered_before(gateway, with_sections, handlers)
             self.problems += chain_checks.reported(gateway, with_sections, handlers)
             if len(routes) == len(self.table.of("route")):  # a route with a problem may list the handler
                 self.problems += chain_checks.of_members(gateway, routes, handlers)
