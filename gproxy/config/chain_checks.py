@@ -96,9 +96,12 @@ def reporting_guards(routes: Iterable[tuple[RouteSettings, RawSection]], handler
 def answered_before(
     gateway: GatewaySettings, routes: Iterable[tuple[RouteSettings, RawSection]], handlers: Handlers
 ) -> Iterator[Problem]:
-    """Yield a warning for each path of a route that a handler of its chain answers itself, such as /health."""
+    """Yield a warning for each path of a route that a handler of its chain answers itself, such as /health.
+
+    A route with `respond` may be there for the handlers that it skips.
+    """
     for route, section in routes:
-        paths = {str(path) for path in route.path}
+        paths = {str(path) for path in route.path} if route.action != "respond" else set()
         for name in handler_names(gateway, route):
             for path in _pages(handlers.get(name)) & paths:
                 message = f"the handler {name} answers {path} before the route; write skip = {name} if it should not"
