@@ -1,5 +1,6 @@
 """Cross-origin resource sharing: the access that browsers grant to pages of other origins (Fetch, section 3.2)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -42,15 +43,9 @@ class Cors:
     max_age: Seconds = field(default=Seconds(600.0), metadata={"doc": "time for which a browser may cache a preflight"})
 
     def __post_init__(self) -> None:
-        """Check the options. Raises ValueError."""
-        self._check_credentials()
-        if not self.origins:
-            raise ValueError("origins: expected at least one")
-        for option in ("methods", "headers", "expose"):
-            if not all(map(is_token, getattr(self, option))):
-                raise ValueError(f"{option}: has an invalid name; expected a list of names")
-        if wrong := next((method for method in self.methods if method != method.upper()), ""):
-            raise ValueError(f"methods: methods are upper case; write {wrong.upper()}")
+        """Check the options. Raises ValueError with a line for each problem."""
+        if problems := [*self._problems()]:
+            raise ValueError("\n".join(problems))
         self._any = any(origin.is_any for origin in self.origins)
         self._exact = frozenset(origin.text for origin in self.origins if origin.expression is None)
         self._patterns = [origin for origin in self.origins if origin.expression is not None]
@@ -63,14 +58,20 @@ class Cors:
         )
         self._exposed = ", ".join(self.expose)
 
-    def _check_credentials(self) -> None:
-        """Raise ValueError for what Fetch or its purpose forbids together with credentials."""
+    def _problems(self) -> Iterator[str]:
+        if not self.origins:
+            yield "origins: expected at least one"
+        for option in ("methods", "headers", "expose"):
+            names = getattr(self, option)
+            if not all(map(is_token, names)):
+                yield f"{option}: has an invalid name; expected a list of names"
+            if self.credentials and "*" in names:
+                yield f"{option}: browsers take * literally with credentials; expected names"
+        if wrong := next((method for method in self.methods if method != method.upper()), ""):
+            yield f"methods: methods are upper case; write {wrong.upper()}"
         for origin in self.origins if self.credentials else ():
             if origin.admits_anyone:
-                raise ValueError(f"credentials: any site could act for the user, as origins has {origin}")
-        for option in ("methods", "headers", "expose") if self.credentials else ():
-            if "*" in getattr(self, option):
-                raise ValueError(f"{option}: browsers take * literally with credentials; expected names")
+                yield f"credentials: any site could act for the user, as origins has {origin}"
 
     def __call__(self, request: Request, next: Next) -> Response:
         origin = request.headers.get("origin")

@@ -1,7 +1,7 @@
 """Rate limit of requests per client; requests above it get 429."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final, Literal
@@ -73,20 +73,13 @@ class RateLimit:
     name: str = field(init=False, default="rate_limit")
 
     def __post_init__(self) -> None:
-        """Check the options. Raises ValueError."""
+        """Check the options. Raises ValueError with a line for each problem."""
+        if problems := [*self._problems()]:
+            raise ValueError("\n".join(problems))
         key = ClientKey(self.key)
         #: Whether the identity of a request decides under which key it counts, or its limit.
         self.needs_identity = self.tier is not None or key.is_of_identity
         self._warn: Callable[..., None] | None = None
-        if self.max_clients < 1:
-            raise ValueError("max_clients: expected at least 1")
-        if not _is_plain(self.policy):
-            raise ValueError(
-                f"policy: {self.policy!r} is not a name; expected up to 64 of A-Z, a-z, 0-9, dot, dash, underscore"
-            )
-        self._check_burst()
-        if self.tiers and not self.tier:
-            raise ValueError("tiers: needs tier, the claim that names the tier of a client")
         self._algorithm = TOKEN_BUCKET if self.burst else SLIDING_WINDOW
         self._windows = Windows()
         self._quota = self._quota_of(self.limit)
@@ -94,6 +87,20 @@ class RateLimit:
         self._tiers = self._tiers_of(self.tier) if self.tier else None
         limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket)
         self._step = RateLimitStep(key, self._quota, self._tiers, self._windows, limiter, self._pause)
+
+    def _problems(self) -> Iterator[str]:
+        if self.max_clients < 1:
+            yield "max_clients: expected at least 1"
+        if not _is_plain(self.policy):
+            yield f"policy: {self.policy!r} is not a name; expected up to 64 of A-Z, a-z, 0-9, dot, dash, underscore"
+        if self.burst is not None and self.burst < 1:
+            yield f"burst: expected at least 1; found {self.burst}"
+        elif self.delay is not None and self.burst is None:
+            yield "delay: needs burst, the most requests that are admitted at once or wait"
+        elif self.delay is not None and not 1 <= self.delay <= self.burst:
+            yield f"delay: expected 1 to {self.burst}, the burst; found {self.delay}"
+        if self.tiers and not self.tier:
+            yield "tiers: needs tier, the claim that names the tier of a client"
 
     def _quota_of(self, limit: Rate) -> Quota:
         """Return what follows of a limit, with the burst and the delay of the handler."""
@@ -125,16 +132,6 @@ class RateLimit:
     def _warn_of_claim(self, problem: str) -> None:
         if self._warn is not None:
             self._warn(f"[handler:{self.name}] claims", "[handler:%s] tier: %s", self.name, problem)
-
-    def _check_burst(self) -> None:
-        if self.burst is not None and self.burst < 1:
-            raise ValueError(f"burst: expected at least 1; found {self.burst}")
-        if self.delay is None:
-            return
-        if self.burst is None:
-            raise ValueError("delay: needs burst, the most requests that are admitted at once or wait")
-        if not 1 <= self.delay <= self.burst:
-            raise ValueError(f"delay: expected 1 to {self.burst}, the burst; found {self.delay}")
 
     @property
     def longest_pause(self) -> float:
