@@ -93,10 +93,11 @@ class RateLimit:
             yield "max_clients: expected at least 1"
         if not _is_plain(self.policy):
             yield f"policy: {self.policy!r} is not a name; expected up to 64 of A-Z, a-z, 0-9, dot, dash, underscore"
-        if self.burst is not None and self.burst < 1:
+        if self.burst is None:
+            if self.delay is not None:
+                yield "delay: needs burst, the most requests that are admitted at once or wait"
+        elif self.burst < 1:
             yield f"burst: expected at least 1; found {self.burst}"
-        elif self.delay is not None and self.burst is None:
-            yield "delay: needs burst, the most requests that are admitted at once or wait"
         elif self.delay is not None and not 1 <= self.delay <= self.burst:
             yield f"delay: expected 1 to {self.burst}, the burst; found {self.delay}"
         if self.tiers and not self.tier:
