@@ -18,6 +18,8 @@ from gproxy.testing.http2_wire import HTTP2Wire
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 INI = """
+[server]
+body_timeout = 1s
 [gateway]
 handlers = health
 [log]
@@ -43,6 +45,10 @@ upstream = greeter
 path = /greeter.Greeter/Talk
 timeout = 5s
 stream = yes
+upstream = greeter
+[route:paused]
+path = /paused
+strip_prefix = yes
 upstream = greeter
 [route:guarded]
 path = /guarded
@@ -101,6 +107,7 @@ max_fails = 0
 backends = {first}
 http2 = yes
 max_fails = 0
+read_timeout = 1s
 [upstream:pair]
 backends = {first}, {second}
 http2 = yes
@@ -246,6 +253,32 @@ def test_a_conversation(channel):
         assert next(answers) == f"QUESTION {number}".encode()
         assert questions == [*range(number + 1)]  # each answer comes before the next question
     assert [*answers] == []
+
+
+def conversation_with_a_pause(channel, prefix=""):
+    """Ask twice, with a pause that is longer than `body_timeout` and `read_timeout`; return the answers."""
+    answered = threading.Event()
+
+    def ask():
+        yield b"one"
+        assert answered.wait(10)
+        threading.Event().wait(1.6)
+        yield b"two"
+
+    answers = channel.stream_stream(f"/{prefix}greeter.Greeter/Talk")(ask(), timeout=20)
+    first = next(answers)
+    answered.set()
+    return [first, *answers]
+
+
+def test_a_conversation_may_pause_on_a_route_of_streams(channel):
+    assert conversation_with_a_pause(channel) == [b"ONE", b"TWO"]
+
+
+def test_a_conversation_that_pauses_ends_on_other_routes(channel, gateway):
+    with pytest.raises(grpc.RpcError):
+        conversation_with_a_pause(channel, "paused/")
+    assert line_of(gateway, "/paused/greeter.Greeter/Talk")["reason"] == "read_timeout"
 
 
 def test_metadata_goes_both_ways(channel, greeter):
