@@ -306,6 +306,26 @@ def test_a_client_that_leaves_is_noticed_behind_what_is_unread_of_its_upload(pla
     assert play.gateway.line("/behind")["reason"] == "client_gone"
 
 
+@pytest.mark.parametrize(
+    "close", [rst_stream, lambda stream_id, _: data(stream_id, b"x", end=True)], ids=["reset", "short"]
+)
+def test_all_that_came_before_a_response_breaks_off_reaches_the_client(play, connect, close):
+    """Though the end came in the same packet, and before the client took any of it."""
+    content = bytes(range(250)) * 400
+
+    def act(link, stream_id):
+        pieces = [data(stream_id, content[at : at + 10_000]) for at in range(0, len(content), 10_000)]
+        link.send(link.head(stream_id, [*OK, ("content-length", "100002")]), *pieces, close(stream_id, INTERNAL_ERROR))
+
+    play.backend.act = act
+    client = connect(window=10_000 + 65_535)
+    stream = client.request("/broken")
+    assert client.response(stream) == (200, content)
+    assert client.reset_code(stream) == INTERNAL_ERROR
+    answer = play.gateway.get("/broken")
+    assert (answer.complete, answer.body == content) == (False, True)
+
+
 def test_an_error_without_content_ends_the_upload_though_its_stream_never_ends(play, connect):
     head = [(":status", "413"), ("content-length", "0")]
     play.backend.act = lambda link, stream_id: link.send(link.head(stream_id, head))

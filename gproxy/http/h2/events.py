@@ -65,7 +65,8 @@ class TrailersReceived(Event):
 class StreamReset(Event):
     """An RST_STREAM of the peer, or a GOAWAY that excludes the stream (code REFUSED_STREAM: nothing was done).
 
-    If the message is incomplete, the user drops what it has not read: the session has returned its window.
+    A server drops what it has not read of an incomplete request: the session has returned its window. What has come of
+    a response may yet be read.
     """
 
     __slots__ = ("code",)
@@ -78,7 +79,7 @@ class StreamReset(Event):
 class StreamMalformed(Event):
     """A fault of the peer that ends one stream; the session has sent RST_STREAM with the code.
 
-    The stream has an owner only if its head came before. The user drops unread content, as after StreamReset.
+    The stream has an owner only if its head came before. Unread content is treated as after StreamReset.
     """
 
     __slots__ = ("code", "detail", "line")

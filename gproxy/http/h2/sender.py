@@ -197,7 +197,7 @@ class Sender:
         return max(0, min(stream.send_window, self._windows.send_window)) if stream.may_send else 0
 
     def reset(self, stream: Stream, code: int) -> None:
-        """Send RST_STREAM. The caller drops the content of an incomplete message that it has not read."""
+        """Send RST_STREAM. A server drops the content of an incomplete request that it has not read."""
         if stream.state != CLOSED:
             self._send_reset(stream.id, code)
             self._close(stream)
@@ -266,14 +266,14 @@ class Sender:
     def _close(self, stream: Stream) -> None:
         """Forget a stream that was reset either way.
 
-        Of an incomplete message, the user drops what it has not read: its window goes back now. A complete one may yet
-        be read, until `ended`.
+        Of an incomplete request, the user drops what it has not read: its window goes back now. A complete one may yet
+        be read, until `ended`; so may what has come of a response, if there is an owner that reads it.
         """
         is_incomplete = stream.may_receive
         stream.move(RESET)
         stream.held = b""
         self.streams.pop(stream.id, None)
-        if is_incomplete:
+        if is_incomplete and (self.role == SERVER or stream.owner is None):
             self.consumed(stream, stream.unread)
 
     def _return(self, stream: Stream, size: int) -> None:

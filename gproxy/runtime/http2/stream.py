@@ -82,7 +82,7 @@ class HTTP2Stream(Waitable):
             pieces.append(data)
 
     def _break_off(self) -> None:
-        """End a stream that was reset; a message that was complete before stays (RFC 9113 section 8.1)."""
+        """End a stream that was reset; a request that was complete before stays (RFC 9113 section 8.1)."""
         if not self.has_ended:
             self._pieces.clear()
         self.end()

@@ -70,6 +70,10 @@ class ResponseStream(HTTP2Stream):
         else:
             super().on_event(event)
 
+    def _break_off(self) -> None:
+        """End a stream that was reset; what has come of the response is read before, as over HTTP/1.1."""
+        self.end()
+
     def has_spoken(self) -> bool:
         """Return whether a head, or the end of the stream, has arrived and was not taken."""
         return bool(self._interim) or self.head is not None or self.is_closed

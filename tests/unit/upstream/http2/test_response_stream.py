@@ -49,6 +49,34 @@ def test_heads_come_in_their_order(stream):
     assert made.next_head().status == 200
 
 
+def test_what_came_before_a_reset_is_read_first_and_counts_until_then(stream, buffers):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    peer.session.send_data(there, b"begun", end=False)
+    peer.reset(there, INTERNAL_ERROR)  # in one packet
+    turn_until(lambda: made.is_closed)
+    assert buffers.used == 5
+    reader = StreamReader(made)
+    assert reader.next_piece() == b"begun"
+    assert buffers.used == 0
+    with pytest.raises(Incomplete, match="INTERNAL_ERROR"):
+        reader.next_piece()
+
+
+@pytest.mark.parametrize("is_released", [True, False])
+def test_what_no_one_reads_after_a_reset_does_not_stay_among_what_the_process_keeps(stream, buffers, is_released):
+    made, peer, there = stream()
+    peer.respond(there, 200, content_length="3")
+    if is_released:
+        turn_until(lambda: made.head is not None)
+        made.release()  # as after a HEAD request, whose stream is left open for its end
+    peer.data(there, b"more than 3")
+    turn_until(lambda: made.stream.is_closed)
+    if not is_released:
+        made.release()
+    assert buffers.used == 0
+
+
 class SmallClient(Waitable):
     """Wants small pieces."""
 
