@@ -15,12 +15,15 @@ TOKENS_PER_SECOND: Final = 20
 UPDATES_PER_DATA: Final = 10
 #: PINGs without a token for each DATA frame sent: gRPC clients measure the path once per batch of data.
 PINGS_PER_DATA: Final = 1
+#: RST_STREAMs for closed streams without a token for each DATA frame sent: the package h2, on which Python's clients and
+#: servers are built, answers each DATA frame that comes after its own reset by another one.
+LATE_RESETS_PER_DATA: Final = 1
 
 
 class Budget:
     """The tokens of one connection, and what it may send without them."""
 
-    __slots__ = ("_clock", "_data_frames", "_pings", "_refilled", "_tokens", "_updates")
+    __slots__ = ("_clock", "_data_frames", "_late_resets", "_pings", "_refilled", "_tokens", "_updates")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -31,6 +34,7 @@ class Budget:
         self._data_frames = 1
         self._updates = 0
         self._pings = 0
+        self._late_resets = 0
 
     def spend(self) -> bool:
         """Take a token; return False if none is left."""
@@ -56,3 +60,8 @@ class Budget:
         """Note a PING received; return False if the budget is spent."""
         self._pings += 1
         return self._pings <= PINGS_PER_DATA * self._data_frames or self.spend()
+
+    def late_reset(self) -> bool:
+        """Note an RST_STREAM received for a closed stream; return False if the budget is spent."""
+        self._late_resets += 1
+        return self._late_resets <= LATE_RESETS_PER_DATA * self._data_frames or self.spend()

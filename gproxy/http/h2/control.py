@@ -65,8 +65,8 @@ class ControlReceiver(Sender):
         if stream is None:
             if self._is_idle(stream_id):
                 raise SessionFault(PROTOCOL_ERROR, f"RST_STREAM on idle stream {stream_id}")
-            if stream_id not in self._resets:  # otherwise both of us have given up at the same time
-                self._spend("late RST_STREAM")
+            if stream_id not in self._resets and not self._budget.late_reset():
+                raise SessionFault(ENHANCE_YOUR_CALM, "too many late RST_STREAM frames")
             return
         code = word(payload)
         if code == NO_ERROR and self.role == CLIENT:

@@ -61,3 +61,11 @@ def test_a_ping_for_each_data_frame_is_free():
     assert all(one.ping() for _ in range(3))
     assert spent(one) == 400
     assert not one.ping()
+
+
+def test_a_late_reset_for_each_data_frame_is_free():
+    one = budget([0.0])
+    one.sent_data(2)
+    assert all(one.late_reset() for _ in range(3))
+    assert spent(one) == 400
+    assert not one.late_reset()

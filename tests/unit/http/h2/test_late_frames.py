@@ -3,6 +3,8 @@
 import pytest
 
 from gproxy.http.h2 import frames
+from gproxy.http.h2.sender import CLIENT, SERVER
+from gproxy.http.headers import Headers
 from unit.http.h2.conversation import GET, OK, POST, Peer, client, data, failure, frame, resets
 
 FIELDS = [*GET, ("x-late", "1")]
@@ -224,3 +226,20 @@ def test_a_reset_of_a_stream_is_an_event():
     peer.session.send_trailers(stream, [("x", "y")])
     peer.session.reset(stream, frames.CANCEL)
     assert (peer.taken(), peer.session.sendable(stream), peer.session.streams) == ([], 0, {})
+
+
+@pytest.mark.parametrize("role", [SERVER, CLIENT])
+def test_a_peer_may_answer_each_late_data_frame_by_a_reset(role):
+    """The package h2 does so after its own reset, if the user of niquests closes a response or an app of Hypercorn."""
+    peer = Peer(role, [(frames.INITIAL_WINDOW_SIZE, 2**24)])
+    peer.send(frames.window_update(0, 2**24))
+    for stream_id in range(1, 21, 2):
+        stream = peer.open(stream_id) if role == SERVER else peer.request("POST", end=False)
+        if role == SERVER:
+            peer.session.respond(stream, 200, Headers(), end=False)
+        peer.session.send_data(stream, bytes(1_000_000), end=False)
+        count = sum(type(one).__name__ == "DataFrame" for one in peer.taken())
+        peer.send(*[frames.rst_stream(stream_id, frames.STREAM_CLOSED)] * count)
+        peer.session.ended(stream)
+        assert peer.session.failure is None
+    assert failure(peer, *[frames.rst_stream(1, frames.STREAM_CLOSED)] * 500) == frames.ENHANCE_YOUR_CALM
