@@ -15,8 +15,8 @@ TOKENS_PER_SECOND: Final = 20
 UPDATES_PER_DATA: Final = 10
 #: PINGs without a token for each DATA frame sent: gRPC clients measure the path once per batch of data.
 PINGS_PER_DATA: Final = 1
-#: RST_STREAMs for closed streams without a token for each DATA frame sent: the package h2, on which Python's clients and
-#: servers are built, answers each DATA frame that comes after its own reset by another one.
+#: RST_STREAMs for closed streams without a token for each DATA frame sent: the package h2, on which clients and servers
+#: of Python are built, answers each DATA frame that comes after its own reset by another one.
 LATE_RESETS_PER_DATA: Final = 1
 
 

@@ -137,7 +137,7 @@ class MessageReceiver(ControlReceiver):
 
     def _on_request(self, stream_id: int, decoded: DecodedBlock, ended: bool) -> None:
         self.last_id = stream_id
-        if self.under_way >= self.options.max_streams or stream_id > self._highest_allowed:
+        if len(self.streams) >= self.options.max_streams or stream_id > self._highest_allowed:
             self._refuse(stream_id)
             return
         self.accepted_id = stream_id

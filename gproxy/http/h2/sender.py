@@ -232,7 +232,7 @@ class Sender:
         self._budget.earn()
 
     def ended(self, stream: Stream) -> None:
-        """Note that the user has finished with a stream: only now it stops counting against `max_streams`."""
+        """Note that the user has finished with a stream: only now it is no longer under way."""
         if stream.is_counted:
             stream.is_counted = False
             self.under_way -= 1

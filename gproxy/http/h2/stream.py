@@ -56,7 +56,7 @@ class Stream(Windows):
         self.is_without_body = False
         #: True for an extended CONNECT of ours: a Content-Length of its success means nothing (RFC 9110 section 9.3.6).
         self.is_connect = False
-        #: True while the stream counts against `max_streams`.
+        #: True while the stream counts as under way.
         self.is_counted = False
         #: The order of sending (RFC 9218): 0 is sent first; incremental streams of one urgency take turns.
         self.urgency = DEFAULT_URGENCY

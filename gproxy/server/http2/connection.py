@@ -69,9 +69,9 @@ class HTTP2ClientConnection(StreamHost):
     """An HTTP/2 connection; a Multiplexed, to which the connection that was accepted hands itself over."""
 
     __slots__ = (
-        "_active", "_alarm", "_channel", "_connection", "_context", "_figures", "_gateway", "_hsts", "_is_ending",
-        "_is_gone", "_is_parting", "_last_read", "_leaves_at", "_ping_sent", "_quiet_since", "_requests", "_resets",
-        "_runners", "_session", "_taken", "_transport", "_waiter",
+        "_active", "_alarm", "_channel", "_connection", "_context", "_delayed", "_figures", "_gateway", "_hsts",
+        "_is_ending", "_is_gone", "_is_parting", "_last_read", "_leaves_at", "_ping_sent", "_quiet_since", "_requests",
+        "_resets", "_runners", "_session", "_taken", "_transport", "_waiter",
     )  # fmt: skip
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -98,6 +98,9 @@ class HTTP2ClientConnection(StreamHost):
         self._runners: RequestRunners = context.runtime.single(RequestRunners)
         #: The runners of the streams whose greenlets have not ended, by the ids.
         self._active: dict[int, RequestRunner] = {}
+        #: The runners of the streams that begin once greenlets have ended, by the ids, with their streams. The client
+        #: has reset the streams of those greenlets, so they count against no limit that it knows.
+        self._delayed: dict[int, tuple[RequestRunner, HTTP2ClientStream]] = {}
         #: When bytes came last, and when the last stream ended or the connection began.
         self._last_read = self._quiet_since = monotonic()
         #: When a PING was sent that has no answer yet; 0 without one. And what the client had taken of all bytes then.
@@ -236,9 +239,10 @@ class HTTP2ClientConnection(StreamHost):
             if isinstance(event, HeadReceived) and isinstance(event.head, RequestHead):
                 self._start(stream, event.head, None, ended=event.ended)
             elif isinstance(stream.owner, HTTP2ClientStream):
-                stream.owner.on_event(event)
-                if isinstance(event, StreamReset):
-                    self._on_reset(stream, stream.owner.started)
+                client = stream.owner
+                client.on_event(event)
+                if client.is_closed:
+                    self._on_end(client, event)
             elif isinstance(event, StreamRejected):
                 self._start(stream, None, event.error, ended=event.ended)
             elif isinstance(event, StreamMalformed):
@@ -246,10 +250,14 @@ class HTTP2ClientConnection(StreamHost):
         else:
             self._on_connection_event(event)
 
-    def _on_reset(self, stream: Stream, started: float) -> None:
-        self._figures.client_resets += 1
-        if not stream.has_sent_head and self._last_read - started >= _PATIENT:
-            self._session.answered()  # gives the token back
+    def _on_end(self, client: HTTP2ClientStream, event: Event) -> None:
+        """Note that a stream was reset, or became malformed; one that waits for its greenlet waits no longer."""
+        if isinstance(event, StreamReset):
+            self._figures.client_resets += 1
+            if not client.stream.has_sent_head and self._last_read - client.started >= _PATIENT:
+                self._session.answered()  # gives the token back
+        if client.stream.id in self._delayed:
+            self._begin(*self._delayed.pop(client.stream.id))
 
     def _on_connection_event(self, event: Event) -> None:
         if isinstance(event, PingAcknowledged):
@@ -274,13 +282,19 @@ class HTTP2ClientConnection(StreamHost):
             _log.debug("%s: HTTP/2 connection closed: %s", peer, event.detail)
 
     def _start(self, stream: Stream, head: RequestHead | None, error: BadMessage | None, *, ended: bool) -> None:
-        """Serve a stream in a greenlet of its own."""
+        """Serve a stream in a greenlet of its own, as soon as there are few enough of them."""
         settings = self._context.channels
         runner = self._runners.take(settings)
         client = HTTP2ClientStream(
             self._transport, stream, runner.pace, settings, head, error, self._last_read, ended=ended
         )
-        self._active[stream.id] = runner
+        if len(self._active) < self._session.options.max_streams:
+            self._begin(runner, client)
+        else:
+            self._delayed[stream.id] = runner, client
+
+    def _begin(self, runner: RequestRunner, client: HTTP2ClientStream) -> None:
+        self._active[client.stream.id] = runner
         self._figures.streams += 1
         runner.begin(self, client)
 
@@ -317,6 +331,8 @@ class HTTP2ClientConnection(StreamHost):
         """Remove a stream whose greenlet ends."""
         del self._active[client.stream.id]
         self._figures.streams -= 1
+        if self._delayed and len(self._active) < self._session.options.max_streams:
+            self._begin(*self._delayed.pop(next(iter(self._delayed))))
         if not self._active:
             self._quiet_since = now = monotonic()
             if self._waiter is not None:
@@ -369,6 +385,8 @@ class HTTP2ClientConnection(StreamHost):
         self._alarm.expires = math.inf
         self._is_gone = True
         self._transport.lose()
+        while self._delayed:
+            self._begin(*self._delayed.popitem()[1])
         for runner in list(self._active.values()):
             if runner.stream is not None:
                 runner.stream.end()

@@ -53,28 +53,29 @@ def attack(peer, make, *, reads=True, count=MANY):
 # Row 1: requests under way
 
 
-def test_1_requests_under_way_are_limited_whether_or_not_they_are_reset():
+def test_1_open_streams_are_limited():
     peer = Peer(max_streams=5)
     streams = [peer.open(stream_id, GET, end=True) for stream_id in (1, 3, 5, 7, 9)]
     assert peer.send(peer.headers(11)) == []
     assert resets(peer) == [(11, frames.REFUSED_STREAM)]
     peer.send(frames.rst_stream(1, 8))
     peer.answer(streams[1])
-    assert peer.send(peer.headers(13)) == []  # rapid reset: the greenlets are still under way
-    assert (peer.session.under_way, len(peer.session.streams)) == (5, 3)
+    for stream_id in (13, 15):
+        assert peer.names(peer.headers(stream_id)) == ["HeadReceived"]
+    assert (peer.session.under_way, len(peer.session.streams)) == (7, 5)  # the greenlets of two have not ended
+    assert peer.send(peer.headers(17)) == []
     peer.session.ended(streams[0])
     peer.session.ended(streams[0])
-    assert peer.session.under_way == 4
-    assert peer.names(peer.headers(15)) == ["HeadReceived"]
+    assert peer.session.under_way == 6
     assert peer.session.accepted_id == 15
 
 
 def test_1_a_refused_request_leaves_the_table_right():
     peer = Peer(max_streams=1)
-    peer.open(1, GET, end=True)
+    stream = peer.open(1, GET, end=True)
     fields = [*GET, ("x-new", "value")]
     peer.send(peer.headers(3, fields), peer.headers(5, fields))
-    peer.session.ended(peer.session.streams[1])
+    peer.answer(stream)
     (event,) = peer.send(peer.headers(7, fields))
     assert event.head.headers["x-new"] == "value"
 
@@ -83,7 +84,7 @@ def test_1_rejected_requests_count_too():
     peer = Peer(max_streams=1)
     (event,) = peer.send(peer.headers(1, [*GET[:2], GET[3]]))
     assert peer.send(peer.headers(3)) == []
-    peer.session.ended(event.stream)
+    peer.session.reset(event.stream, frames.CANCEL)
     assert peer.names(peer.headers(5)) == ["HeadReceived"]
 
 
@@ -125,7 +126,6 @@ ONE_TOKEN = {
     "PRIORITY": lambda peer, n: frame(frames.PRIORITY, opened(n), b"\0" * 5),
     "PRIORITY_UPDATE": lambda peer, n: frame(frames.PRIORITY_UPDATE, 0, opened(n).to_bytes(4, "big") + b"u=1"),
     "unknown frames": lambda peer, n: frame(99, n, b"x" * 100),
-    "late resets": lambda peer, n: frames.rst_stream(1, frames.CANCEL) if n else peer.headers(3),
 }  # fmt: skip
 
 
@@ -265,6 +265,12 @@ def test_4_a_download_may_have_10_window_updates_and_a_ping_for_each_frame():
 
 def test_4_pings_end_the_session():
     assert attack(Peer(), lambda number: frames.ping(b"12345678")) == (400, CALM)
+
+
+def test_4_late_resets_end_the_session():
+    peer = Peer()
+    peer.open(3)
+    assert attack(peer, lambda number: frames.rst_stream(1, frames.CANCEL)) == (400, CALM)
 
 
 # Row 5: control frames for a client that does not read

@@ -350,18 +350,53 @@ def test_no_more_requests_than_max_streams_are_under_way(scene):
     assert [some.response(one)[0] for one in streams[:2]] == [200, 200]
 
 
-def test_a_reset_stream_counts_until_its_greenlet_ends(scene):
+@pytest.fixture
+def resetting(scene):
+    """A connection for one request at a time, whose client has reset one; its greenlet ends once `go` is set."""
     some = scene(max_streams=1)
-    go = Event()
-    some.gateway.answer = lambda request: go.wait() and Response(200)
-    first = some.request()
-    some.until(lambda: some.connection.active_requests)
+    some.go, some.asked = Event(), []
+
+    def answer(request):
+        some.asked.append(request.path)
+        return some.go.wait() and Response(200)
+
+    some.gateway.answer = answer
+    first = some.request(path="/first")
+    some.until(lambda: some.asked)
     some.client.reset(first, CANCEL)
-    assert some.reset_code(some.request()) == 7
-    go.set()
-    some.recorded()
-    some.gateway.answer = lambda request: Response(200)
-    assert some.response(some.request())[0] == 200
+    return some
+
+
+def test_a_request_behind_a_reset_one_begins_when_the_greenlet_of_that_has_ended(resetting):
+    some = resetting
+    second = some.request(path="/second")
+    assert some.reset_code(some.request(path="/third")) == 7  # two at a time are one too many
+    assert some.asked == ["/first"]
+    some.go.set()
+    assert some.response(second)[0] == 200
+    assert some.asked == ["/first", "/second"]
+
+
+def test_a_delayed_request_that_is_reset_is_recorded_at_once(resetting):
+    some = resetting
+    for path in ("/second", "/third"):
+        some.client.reset(some.request(path=path), CANCEL)
+    some.send()
+    assert some.recorded(2) == [(499, "")] * 2
+    last = some.request(path="/last")
+    some.go.set()
+    assert some.response(last)[0] == 200
+    assert some.asked == ["/first", "/last"]
+
+
+def test_a_delayed_request_ends_with_its_connection(resetting):
+    some = resetting
+    some.request(path="/second")
+    some.end_writing()
+    some.until(lambda: some.connection.multiplexed._is_gone)
+    some.go.set()
+    assert [status for status, _ in some.recorded(2)] == [499, 499]
+    assert some.asked == ["/first"]
 
 
 def test_a_failing_gateway_ends_only_its_stream(scene, caplog):
