@@ -17,7 +17,8 @@ KIB = 1024
 OURS = SessionOptions()
 SENTENCES = [
     f"{budget.MOST_TOKENS} at once; {budget.TOKENS_PER_SECOND} come back each second, and 1 with each answered request",
-    f"{budget.UPDATES_PER_DATA} for each DATA frame of a response; PING frames: {budget.PINGS_PER_DATA}",
+    f"{budget.UPDATES_PER_DATA} for each DATA frame of a response; PING frames: {budget.PINGS_PER_DATA}, resets",
+    f"resets of streams that are over: {budget.LATE_RESETS_PER_DATA}",
     f"does not read: {session.MOST_UNSENT:,}",
     f"twice `max_head`, {messages.MOST_CONTINUATIONS} CONTINUATION frames, {hpack_decoder._MOST_LITERALS:,} fields",
     f"`max_head` with {hpack_decoder.FIELD_OVERHEAD} bytes more for each field",
@@ -26,7 +27,7 @@ SENTENCES = [
     f"{OURS.connection_window // KIB // KIB} MiB, then the client waits",
     f"the client's system has not taken: {transport.MAX_UNSENT // KIB} KiB",
     f"under way: {client._SILENCE:g} s, then {client._PING_TIMEOUT:g} s for the answer",
-    f"has waited for {'a second' if client._PATIENT == 1 else client._PATIENT} may reset",
+    f"has waited for {client._PATIENT * 1000:g} ms may reset",
     f"of up to {backend.MOST_STREAMS} requests each",
     f"what the backend allows, at most {backend.MOST_STREAMS}",
     f"{MAX_HEAD // KIB} KiB decoded",
