@@ -342,6 +342,21 @@ def test_a_client_without_window_ends_its_stream_alone(play, connect):
     assert client.response(client.request("/next"))[0] == 200
 
 
+def test_a_call_whose_time_is_over_ends_as_cancelled(play, connect):
+    """Libraries of gRPC take that for their own deadline if it has passed, and INTERNAL_ERROR for a fault."""
+
+    def begin(peer, request):
+        peer.read_body(request)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.is_closed()
+
+    play.one.act = begin
+    fields = ("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "200m")
+    client = connect()
+    assert client.reset_code(client.request("/late", *fields, method="POST", body=bytes(5))) == CANCEL
+    assert play.gateway.line("/late")["reason"] == "grpc_timeout"
+
+
 # Order
 
 

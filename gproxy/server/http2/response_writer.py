@@ -28,7 +28,9 @@ _SMALL: Final = 16 * 1024
 #: the response if they read both at once; most end or reset the upload themselves.
 _LINGER: Final = 0.1
 #: Reasons for which a response ends that is no fault of what makes it.
-_CANCELLED: Final = frozenset({"client_timeout", "client_slow", "draining", "cut", "tunnel_idle", "auth_expired"})
+_CANCELLED: Final = frozenset(
+    {"client_timeout", "client_slow", "draining", "cut", "tunnel_idle", "auth_expired", "grpc_timeout"}
+)
 
 
 class HTTP2ResponseWriter(Output):
