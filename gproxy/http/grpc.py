@@ -74,15 +74,21 @@ def written_timeout(seconds: float) -> str:
     return f"{_TOO_MUCH - 1}H"
 
 
+#: So many seconds after its time a call is ended. An alarm may be 1 ms early, and a client takes an end before
+#: its own deadline for a cancellation.
+LATER: Final = 0.002
+
+
 class CallDeadline(Deadline):
     """A deadline that ends with the client's grpc-timeout at the latest, which no wait for the client moves."""
 
-    __slots__ = ("_call", "_call_ends")
+    __slots__ = ("_call", "_call_ends", "_client_ends")
 
     def __init__(self, before: Deadline, call: TimeLimit) -> None:
         super().__init__(before.timer, before.clock)
         self._call = call
-        self._call_ends = self.clock() + call.seconds
+        self._client_ends = self.clock() + call.seconds
+        self._call_ends = self._client_ends + LATER
 
     def begin(self, limits: ExchangeLimits) -> None:
         """Begin the time until the response's head."""
@@ -103,7 +109,7 @@ class CallDeadline(Deadline):
     @property
     def written(self) -> str:
         """The remaining time of the call, as grpc-timeout has it."""
-        return written_timeout(min(self._ends, self._call_ends) - self.clock())
+        return written_timeout(min(self._ends, self._client_ends) - self.clock())
 
     def begin_alarm(self, alarm: Timer) -> None:
         """Set an alarm of the greenlet for the end of the call; it must be closed with the request."""

@@ -17,8 +17,8 @@ KIB = 1024
 OURS = SessionOptions()
 SENTENCES = [
     f"{budget.MOST_TOKENS} at once; {budget.TOKENS_PER_SECOND} come back each second, and 1 with each answered request",
-    f"{budget.UPDATES_PER_DATA} for each DATA frame of a response; PING frames: {budget.PINGS_PER_DATA}, resets",
-    f"resets of streams that are over: {budget.LATE_RESETS_PER_DATA}",
+    f"{budget.UPDATES} for each request and each DATA frame of a response; PING frames: {budget.PINGS}, resets",
+    f"resets of streams that are over: {budget.LATE_RESETS}",
     f"does not read: {session.MOST_UNSENT:,}",
     f"twice `max_head`, {messages.MOST_CONTINUATIONS} CONTINUATION frames, {hpack_decoder._MOST_LITERALS:,} fields",
     f"`max_head` with {hpack_decoder.FIELD_OVERHEAD} bytes more for each field",

@@ -171,6 +171,7 @@ class MessageReceiver(ControlReceiver):
     def _count(self, stream: Stream) -> None:
         stream.is_counted = True
         self.under_way += 1
+        self._budget.allow()
 
     def _refuse(self, stream_id: int) -> None:
         """Refuse a stream; the peer may repeat its request."""

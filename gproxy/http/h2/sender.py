@@ -179,7 +179,7 @@ class Sender:
             self._data_frame(stream_id, data[position:after], after - position, end=end and after == size)
 
     def _data_frame(self, stream_id: int, data: bytes | memoryview, size: int, *, end: bool) -> None:
-        self._budget.sent_data()
+        self._budget.allow()
         self._append(frames.frame_head(size, frames.DATA, frames.END_STREAM if end else 0, stream_id))
         if size:
             self._output.append(data)

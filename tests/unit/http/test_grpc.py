@@ -6,6 +6,7 @@ import pytest
 
 from gproxy.http.deadline import Deadline
 from gproxy.http.grpc import (
+    LATER,
     CallDeadline,
     is_grpc,
     parse_timeout,
@@ -116,7 +117,8 @@ def scene():
 
 def test_until_the_head_the_shorter_one_holds(scene):
     deadline, _, timer = scene(1.0)
-    assert (deadline.remaining(), timer.expires, timer.limit) == (1.0, 101.0, TimeLimit.CALL)
+    assert deadline.remaining() == pytest.approx(1.0 + LATER)
+    assert (timer.expires, timer.limit) == (101.0 + LATER, TimeLimit.CALL)
     deadline, _, timer = scene(5.0)
     assert (deadline.remaining(), timer.expires, timer.limit) == (3.0, 103.0, TimeLimit.DEADLINE)
 
@@ -125,14 +127,14 @@ def test_after_the_head_it_bounds_the_whole_call(scene):
     deadline, clock, timer = scene(5.0)
     clock.now += 1.0
     deadline.begin_body(is_event_stream=False)
-    assert deadline.remaining() == 4.0
+    assert deadline.remaining() == pytest.approx(4.0 + LATER)
     clock.now += 3.5
     deadline.wait(HEAD)
-    assert (timer.expires, timer.limit) == (105.0, TimeLimit.CALL)
+    assert (timer.expires, timer.limit) == (105.0 + LATER, TimeLimit.CALL)
 
 
 @pytest.mark.parametrize(
-    ("call", "total", "expires", "limit"), [(9, 4, 104.0, TimeLimit.TOTAL), (4, 9, 104.0, TimeLimit.CALL)]
+    ("call", "total", "expires", "limit"), [(9, 4, 104.0, TimeLimit.TOTAL), (4, 9, 104.0 + LATER, TimeLimit.CALL)]
 )
 def test_the_shorter_of_it_and_total_timeout_holds(scene, call, total, expires, limit):
     deadline, clock, timer = scene(float(call), float(total))
@@ -147,7 +149,7 @@ def test_waits_for_the_client_do_not_move_its_end(scene):
     clock.now += 3.0
     deadline.pause(3.0)
     deadline.begin_body(is_event_stream=False)
-    assert (timer.expires, timer.limit) == (105.0, TimeLimit.CALL)
+    assert (timer.expires, timer.limit) == (105.0 + LATER, TimeLimit.CALL)
     assert deadline.written == "2000000u"
 
 
@@ -155,7 +157,7 @@ def test_a_new_route_keeps_its_end(scene):
     deadline, clock, timer = scene(5.0)
     clock.now += 4.0
     deadline.begin(ExchangeLimits(HEAD, None, HEAD, HEAD))
-    assert (timer.expires, timer.limit) == (105.0, TimeLimit.CALL)
+    assert (timer.expires, timer.limit) == (105.0 + LATER, TimeLimit.CALL)
     assert deadline.expires < math.inf
 
 
@@ -163,4 +165,4 @@ def test_the_alarm_of_a_call_is_set_to_its_end(scene):
     deadline, _, _ = scene(5.0)
     alarm = Timer()
     deadline.begin_alarm(alarm)
-    assert (alarm.expires, alarm.limit) == (105.0, TimeLimit.CALL)
+    assert (alarm.expires, alarm.limit) == (105.0 + LATER, TimeLimit.CALL)

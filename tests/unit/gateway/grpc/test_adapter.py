@@ -6,7 +6,7 @@ from gproxy.gateway.error_responses import PLAIN
 from gproxy.gateway.grpc.adapter import GRPCAdapter
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import HTTPError
-from gproxy.http.grpc import CallDeadline
+from gproxy.http.grpc import LATER, CallDeadline
 from gproxy.http.headers import Headers
 from gproxy.http.request import request
 from gproxy.http.response import Response
@@ -58,7 +58,7 @@ def test_the_time_of_the_client_has_an_alarm_until_the_request_ends():
     asked.deadline = Deadline(timer, Clock(100.0))
     GRPCAdapter(None).begin(asked)
     assert isinstance(asked.deadline, CallDeadline)
-    assert (timer.other.expires, timer.other.limit) == (102.5, TimeLimit.CALL)
+    assert (timer.other.expires, timer.other.limit) == (102.5 + LATER, TimeLimit.CALL)
     assert str(timer.other.limit) == "2.5 s, grpc-timeout of the client"
     asked.end()
     assert timer.other.is_closed

@@ -47,8 +47,8 @@ def test_an_answered_request_earns_one():
 
 def test_10_window_updates_for_each_data_frame_are_free():
     one = budget([0.0])
-    one.sent_data()
-    one.sent_data()
+    one.allow()
+    one.allow()
     assert all(one.window_update() for _ in range(30))
     assert spent(one) == 400
     assert not one.window_update()
@@ -56,8 +56,8 @@ def test_10_window_updates_for_each_data_frame_are_free():
 
 def test_a_ping_for_each_data_frame_is_free():
     one = budget([0.0])
-    one.sent_data()
-    one.sent_data()
+    one.allow()
+    one.allow()
     assert all(one.ping() for _ in range(3))
     assert spent(one) == 400
     assert not one.ping()
@@ -65,7 +65,8 @@ def test_a_ping_for_each_data_frame_is_free():
 
 def test_a_late_reset_for_each_data_frame_is_free():
     one = budget([0.0])
-    one.sent_data(2)
+    one.allow()
+    one.allow()
     assert all(one.late_reset() for _ in range(3))
     assert spent(one) == 400
     assert not one.late_reset()

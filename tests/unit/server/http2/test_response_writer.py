@@ -128,13 +128,13 @@ def test_a_body_that_fails_is_reset_after_what_was_made(scene):
         (TimeLimit.IDENTITY, CANCEL),
         (TimeLimit.DRAINING, CANCEL),
         (TimeLimit.CUT, CANCEL),
+        (TimeLimit.CALL, CANCEL),
         (TimeLimit.READ, INTERNAL_ERROR),
         (TimeLimit.TOTAL, INTERNAL_ERROR),
-        (TimeLimit.CALL, INTERNAL_ERROR),
     ],
     ids=str,
 )
-def test_a_limit_that_ends_a_body_is_a_cancel_unless_what_makes_it_is_late(scene, limit, code):
+def test_a_limit_that_ends_a_body_is_a_cancel_unless_the_gateway_finds_it_late(scene, limit, code):
     def body():
         yield b"begun"
         raise Expired(limit)
