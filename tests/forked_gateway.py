@@ -20,22 +20,35 @@ from gproxy.testing.gateway import RunningGateway
 _servers: list[forked.Server] = []
 
 
+_start_by_python = RunningGateway._start
+
+
 @contextmanager
 def forked_gateways():
     """Let gateways start by forks. One with another program, or other variables for Python, starts as ever."""
-    start = RunningGateway._start
-
-    def fork(gateway):
-        if not _servers:
-            _servers.append(forked.Server(Path(__file__).with_name("gateway_server.py")))
-        is_plain = gateway._command[:3] == [sys.executable, "-m", "gproxy"]
-        is_alike = is_plain and forked.of_a_start(gateway._environ) <= forked.of_a_start(_servers[0].environ)
-        return ForkedProcess(_servers[0], gateway) if is_alike else start(gateway)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunningGateway, "_start", fork)
+        patch.setattr(RunningGateway, "_start", _start)
         patch.setattr(RunningGateway, "workers", property(_workers))
         yield
+
+
+@contextmanager
+def started_by_python():
+    """Let gateways start by Python in a part of the time in which others start by forks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningGateway, "_start", _start_by_python)
+        yield
+
+
+def _start(gateway):
+    if not _servers:
+        _servers.append(forked.Server(Path(__file__).with_name("gateway_server.py")))
+    always = "PYTHONDONTWRITEBYTECODE"
+    given = {name: value for name, value in gateway._environ.items() if name != always}
+    is_plain = gateway._command[:3] == [sys.executable, "-m", "gproxy"]
+    if not is_plain or not forked.of_a_start(given) <= forked.of_a_start(_servers[0].environ):
+        return _start_by_python(gateway)
+    return ForkedProcess(_servers[0], gateway)
 
 
 class ForkedProcess:

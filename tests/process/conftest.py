@@ -3,16 +3,15 @@
 import shutil
 
 import pytest
-from forked_gateway import forked_gateways
+from forked_gateway import forked_gateways, started_by_python
 from shipped import UNLIMITED, running
 
 #: Files whose gateways start by Python, as they do for users: the start is the subject, or what processes are and have.
 STARTED_BY_PYTHON = frozenset({
-    "test_arbiter", "test_command_line", "test_dev", "test_examples", "test_isolation", "test_limits",
-    "test_process_dev", "test_process_gunicorn", "test_process_memory", "test_process_own_metrics",
-    "test_process_packages", "test_process_pinned_code", "test_process_stop", "test_process_traces",
-    "test_process_watchdog", "test_promises", "test_reload", "test_scripts", "test_stop_under_load",
-    "test_supervisord", "test_systemd",
+    "test_arbiter", "test_command_line", "test_dev", "test_examples", "test_limits", "test_process_dev",
+    "test_process_gunicorn", "test_process_memory", "test_process_own_metrics", "test_process_packages",
+    "test_process_pinned_code", "test_process_stop", "test_process_traces", "test_promises", "test_scripts",
+    "test_stop_under_load", "test_supervisord", "test_systemd",
 })  # fmt: skip
 
 
@@ -23,6 +22,13 @@ def forks(request):
         yield
         return
     with forked_gateways():
+        yield
+
+
+@pytest.fixture
+def by_python():
+    """Gateways of this test start by Python, whatever those of its file do."""
+    with started_by_python():
         yield
 
 

@@ -56,7 +56,7 @@ def server_context(pair):
     return context
 
 
-def growth(gateway, connect, times=3000):
+def growth(gateway, connect, times=1000):
     """Bytes that the worker's memory grows by for each connection, after as many as it takes to be warm."""
     worker = psutil.Process(gateway.workers[0])
     for _ in range(times // 3):

@@ -85,7 +85,7 @@ def test_settings_that_are_no_text_leave_the_old_ones(scene, text):
     assert scene.code() == "first"
 
 
-def test_a_working_directory_that_was_removed_costs_no_reload_and_no_worker(scene):
+def test_a_working_directory_that_was_removed_costs_no_reload_and_no_worker(by_python, scene):
     copy = scene.folder.with_name("copy")
     shutil.copytree(scene.folder, copy)
 
