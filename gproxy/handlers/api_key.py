@@ -89,7 +89,7 @@ class APIKeys(CredentialIdentifier):
             self._look_up, most=_LOOKUPS, timeout=self.timeout, check=self.failures.check
         )
         #: What `gproxy check` warns of: option and text.
-        self.warnings = [*self._expired_keys(time.time())]
+        self.warnings = [*self._warnings_of_keys(time.time())]
         self.start_cache(_ENTRIES, self.negative_cache)
 
     def open(self, runtime: Runtime) -> None:
@@ -154,9 +154,11 @@ class APIKeys(CredentialIdentifier):
             call.admits = key is not None
             return key
 
-    def _expired_keys(self, now: float) -> Iterator[tuple[str, str]]:
-        """Yield a warning for each key of the file that has expired."""
+    def _warnings_of_keys(self, now: float) -> Iterator[tuple[str, str]]:
+        """Yield a warning for each key of the file that has expired, or for a file without any."""
         keys = self._file.content.values() if self._file else ()
+        if self._file is not None and not keys:
+            yield "keys", f"{self.keys} has no keys: nobody is admitted"
         for key in {key.place: key for key in keys}.values():
             if key.expires <= now:
                 yield "keys", f"{key.place}: the key of {key.user} has expired; remove it or change expires"

@@ -74,6 +74,8 @@ class Basic(CredentialIdentifier):
             "users", self.users, parse_users, lambda _: self.forget(lambda _: True),
             maker=f"gproxy password USER --file {self.users}",
         )  # fmt: skip
+        #: What `gproxy check` warns of: option and text.
+        self.warnings = [] if len(self._file.content) else [("users", f"{self.users} has no users: nobody is admitted")]
         #: So nothing that is kept shows a password, not even to those who try many.
         self._secret = secrets.token_bytes(32)
         self._hashes: Calls[tuple[bytes, str, str], _Guess, bool] = Calls(

@@ -93,18 +93,21 @@ def _read(path: str) -> SourceFile:
 
 
 def parse_files(
-    files: Sequence[SourceFile], environ: Mapping[str, str], problems: list[Problem]
+    files: Sequence[SourceFile], environ: Mapping[str, str], problems: list[Problem], *, foreign: str = _FOREIGN
 ) -> list[RawSection] | None:
-    """Return the sections of all files in order, or None, with the reason in `problems`, without the first file."""
+    """Return the sections of all files in order, or None, with the reason in `problems`, without the first file.
+
+    `foreign` is the problem of a file that is no INI file.
+    """
     parser = Parser(environ, problems)
     first, *others = files
-    if not _parse(parser, first):
+    if not _parse(parser, first, foreign):
         return None
     for file in others:
         if file.problem:
             problems.append(_unreadable(parser.sections, first, file))
         else:
-            _parse(parser, file, is_included=True)
+            _parse(parser, file, foreign, is_included=True)
     return parser.sections
 
 
@@ -116,7 +119,7 @@ def _unreadable(sections: Sequence[RawSection], first: SourceFile, file: SourceF
     return section.problem(_INCLUDE[1], f"{file.path} {file.problem}{hint}", below=below)
 
 
-def _parse(parser: Parser, file: SourceFile, *, is_included: bool = False) -> bool:
+def _parse(parser: Parser, file: SourceFile, foreign: str = _FOREIGN, *, is_included: bool = False) -> bool:
     """Parse the file; return whether it is readable text."""
     if file.problem:
         parser.problems.append(Problem(file.path, 0, "", "", file.problem))
@@ -130,8 +133,8 @@ def _parse(parser: Parser, file: SourceFile, *, is_included: bool = False) -> bo
         line = file.data.count(b"\n", 0, wrong) + 1
         parser.problems.append(Problem(file.path, line, "", "", message))
         return False
-    if foreign := hints.foreign_line(text):
-        parser.problems.append(Problem(file.path, foreign, "", "", _FOREIGN))
+    if line := hints.foreign_line(text):
+        parser.problems.append(Problem(file.path, line, "", "", foreign))
         return False
     parser.parse(text, file.path, is_included=is_included)
     return True

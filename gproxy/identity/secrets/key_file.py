@@ -65,6 +65,7 @@ class _Options:
             raise ValueError(f"hash: expected one, or two while the key is rotated; found {len(self.hash)}")
 
 
+_FOREIGN: Final = "expected an INI file, with a section and a hash for each user; `gproxy key new USER` writes one"
 _KNOWN: Final = tuple(option_names(_Options))
 #: The keys of a file by their hash.
 Keys = Mapping[str, APIKey]
@@ -92,7 +93,7 @@ def parse_keys(path: Path, data: bytes) -> Keys:
 
 def sections_of(path: Path, data: bytes, problems: list[Problem]) -> list[RawSection]:
     """Return the sections of a file; add its problems."""
-    return parse_files([SourceFile(str(path), data)], os.environ, problems) or []
+    return parse_files([SourceFile(str(path), data)], os.environ, problems, foreign=_FOREIGN) or []
 
 
 def raise_problems(problems: list[Problem]) -> None:

@@ -110,3 +110,11 @@ def test_usual_claims_are_no_mistyped_options(name):
 def test_other_bytes_than_text_are_a_mistake_with_a_line():
     with pytest.raises(ValueError, match=r"etc/keys.ini:2: is not UTF-8: byte 0xff"):
         parse_keys(PATH, b"[a]\n\xff")
+
+
+@pytest.mark.parametrize("data", [b"alice:$2b$05$xyz\n", b"-----BEGIN PRIVATE KEY-----\nMIIEow==\n", b'{"alice": "x"}'])
+def test_a_file_of_another_kind_is_one_mistake_that_quotes_nothing(data):
+    with pytest.raises(ValueError) as caught:
+        parse_keys(PATH, data)
+    expected = "expected an INI file, with a section and a hash for each user; `gproxy key new USER` writes one"
+    assert str(caught.value) == f"etc/keys.ini:1: {expected}"
