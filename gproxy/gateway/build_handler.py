@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from gproxy.config.checks import MEMBERS, is_reference, names
 from gproxy.config.ini.build import build as build_from_options
@@ -21,6 +21,9 @@ from gproxy.handlers.api_key import APIKeys
 from gproxy.http.handler import Handler
 from gproxy.identity.identifier import Identifier
 from gproxy.upstream.balance import BalancingPolicy, UserPolicy
+
+#: The optional methods of a handler that each worker calls, with their arguments.
+_LIFE_CYCLE: Final = {"open": ("runtime",), "close": ()}
 
 
 def reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:
@@ -125,6 +128,10 @@ def _handler(
         return None
     if signature_problem := user_code.signature_problem(handler, "request", "next"):
         report(f"{settings.use} {signature_problem}")
+    for name, arguments in _LIFE_CYCLE.items():
+        method = getattr(handler, name, None)
+        if callable(method) and (signature_problem := user_code.signature_problem(method, *arguments)):
+            report(f"{settings.use}.{name} {signature_problem}")
     if isinstance(handler, APIKeys) and handler.lookup is not None:
         _import_lookup(handler, handler.lookup, reporter(settings.section, "lookup", problems))
     return cast(Handler, handler)

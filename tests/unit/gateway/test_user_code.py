@@ -86,6 +86,14 @@ class Asks:
     def __init__(self):
         self.refusal = HTTPError(200)
 
+class Opens:
+    def open(self):
+        pass
+    async def close(self):
+        pass
+    def __call__(self, request, next):
+        return next(request)
+
 number = 5
 """
 INI = """
@@ -127,6 +135,13 @@ def test_valid_handlers(check, name):
 
 def test_an_option_has_no_case(check):
     assert check("users_own:Options", "maxSize = 7").maxSize == 7
+
+
+def test_open_and_close_are_called_with_their_arguments(check):
+    assert check("users_own:Opens") == [
+        "users_own:Opens.open cannot be called with (runtime)",
+        "users_own:Opens.close is asynchronous; expected an ordinary function, which may block",
+    ]
 
 
 @pytest.mark.parametrize(
