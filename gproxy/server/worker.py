@@ -345,8 +345,9 @@ def _serve(generation: int, number: int, control: Control) -> int:
         worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets, hide, pinned)
         worker.run(alone=not command.shared)
     except CannotOpenError as error:
-        _log.error("%s", error, exc_info=error.__cause__)
-        control.send(messages.Failed(1, [hide(str(error))], is_logged=True))
+        reason = settings.placed(str(error))
+        _log.error("%s", reason, exc_info=error.__cause__)
+        control.send(messages.Failed(1, [hide(reason)], is_logged=True))
         return 1
     return 0
 

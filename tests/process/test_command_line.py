@@ -403,7 +403,8 @@ def test_a_secret_that_cannot_be_kept(tmp_path):
     )
     said = fails("--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}", folder=tmp_path, code=1)
     assert said.count("\n") == 1
-    assert "[handler:jwt] secret: it cannot be stored in file/jwt.secret" in said
+    line = SMALL.count("\n") + 6
+    assert f" gproxy.ini:{line}: [handler:jwt] secret: it cannot be stored in file/jwt.secret" in said
 
 
 def test_a_users_handler_that_fails_to_open_is_shown_with_its_traceback(tmp_path):
@@ -412,7 +413,8 @@ def test_a_users_handler_that_fails_to_open_is_shown_with_its_traceback(tmp_path
     )
     (tmp_path / "gproxy.ini").write_text(SMALL + "[handler:mine]\nuse = mine:Mine\n")
     said = fails("--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}", folder=tmp_path, code=1)
-    assert "[handler:mine]: ZeroDivisionError: division by zero" in said
+    line = SMALL.count("\n") + 1
+    assert f" gproxy.ini:{line}: [handler:mine]: ZeroDivisionError: division by zero" in said
     assert 'mine.py", line 3' in said
 
 

@@ -4,6 +4,7 @@ The field types are resolved at run time, so no import is for the type checker o
 bytes. A limit of 0 means no limit.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,7 +234,18 @@ class Settings(Record):
         found = (section for section in self.sections if (section.kind, section.name) == (kind, name))
         return next(found, RawSection(kind, name, str(self.path), 0))
 
+    def placed(self, message: str) -> str:
+        """Return a message that begins with a section, and perhaps its option, behind their file and line."""
+        match = _PLACE.match(message)
+        section = self.section(match[1], match[2]) if match else None
+        if match is None or section is None or not section.line:
+            return message
+        value = section.options.get(match[3])
+        return f"{section.file}:{value.line if value else section.line}: {message}"
 
+
+#: A section, and perhaps its option, at the beginning of a message.
+_PLACE: Final = re.compile(r"\[(\w+):?([\w.-]*)\] ?(\w*)")
 #: The override by which a command adds parts to the workers, MODULE:NAME of each. No file can have such a section.
 PARTS: Final = ("command", "parts")
 #: The class of each kind of section, except handlers, which have classes of their own.
