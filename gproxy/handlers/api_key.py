@@ -158,7 +158,7 @@ class APIKeys(CredentialIdentifier):
         """Yield a warning for each key of the file that has expired, or for a file without any."""
         keys = self._file.content.values() if self._file else ()
         if self._file is not None and not keys:
-            yield "keys", f"{self.keys} has no keys: nobody is admitted"
+            yield "keys", f"{self.keys} has no keys, so no key is valid"
         for key in {key.place: key for key in keys}.values():
             if key.expires <= now:
                 yield "keys", f"{key.place}: the key of {key.user} has expired; remove it or change expires"

@@ -75,7 +75,9 @@ class Basic(CredentialIdentifier):
             maker=f"gproxy password USER --file {self.users}",
         )  # fmt: skip
         #: What `gproxy check` warns of: option and text.
-        self.warnings = [] if len(self._file.content) else [("users", f"{self.users} has no users: nobody is admitted")]
+        self.warnings = (
+            [] if len(self._file.content) else [("users", f"{self.users} has no users, so no password is valid")]
+        )
         #: So nothing that is kept shows a password, not even to those who try many.
         self._secret = secrets.token_bytes(32)
         self._hashes: Calls[tuple[bytes, str, str], _Guess, bool] = Calls(
