@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
-from gproxy.testing.backends import Backend, answering, switching
+from gproxy.testing.backends import Actor, Backend, reply, switching
 from gproxy.testing.gateway import RunningGateway, eventually
 
 INI = """
@@ -59,7 +59,7 @@ def gateway(tmp_path_factory):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     port = server.socket.getsockname()[1]
-    with Backend(answering(body=b"plain")) as plain:
+    with Actor(reply(b"plain")) as plain:
         ini = INI.format(sockets=f"http://127.0.0.1:{port}", plain=plain.url)
         with RunningGateway(ini, tmp_path_factory.mktemp("tunnel")) as running:
             running.plain = plain
@@ -212,6 +212,28 @@ def test_a_side_that_does_not_end_with_the_other_is_not_waited_for(tmp_path, end
             assert (line["status"], line["reason"], 9 < float(line["duration"]) < 12) == ("101", "-", True)
             gateway.wait_until_idle()
         over.set()
+
+
+def test_a_backend_that_resets_after_its_last_message_is_named_and_the_client_gets_the_message(gateway):
+    """As daphne does at the end of each WebSocket: it is no client that has gone."""
+
+    def script(peer, request):
+        peer.send(switching(request) + b"last")
+        peer.read_exactly(4)
+        peer.reset()
+
+    answers, gateway.plain.act = gateway.plain.act, script
+    try:
+        with gateway.connect() as wire:
+            wire.send("GET /plain/reset HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            wire.read_until(b"\r\n\r\n")
+            assert wire.read_exactly(4) == b"last"
+            wire.send(b"more")
+            assert wire.read_all() == b""
+    finally:
+        gateway.plain.act = answers
+    line = gateway.line("/plain/reset")
+    assert (line["status"], line["reason"]) == ("101", "backend_reset")
 
 
 def test_a_half_closed_client_still_hears_the_answer(tmp_path):

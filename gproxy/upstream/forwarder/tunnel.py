@@ -20,6 +20,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.connection import BackendConnection, TunnelEnd
+from gproxy.upstream.failure import RESET
 
 #: The idle limit once one side has ended, in seconds.
 _IDLE_AFTER_END: Final = 10.0
@@ -39,6 +40,8 @@ class Tunnel:
         self._limit = limit
         #: True once one side has ended its direction.
         self._is_half = False
+        #: True once the backend has reset its connection.
+        self._is_reset = False
         self._deadline = request.deadline
         self._exchange = request.exchange
         self._request = request
@@ -56,9 +59,10 @@ class Tunnel:
         try:
             while data := self._next_piece():
                 yield data
-            self._client.shut_writing()
-            self._end_one_side()
-            self._upload.join()
+            if not self._is_reset:
+                self._client.shut_writing()
+                self._end_one_side()
+                self._upload.join()
         except Expired as expired:
             if expired.limit != TimeLimit.TUNNEL or not self._is_half:
                 raise
@@ -69,8 +73,10 @@ class Tunnel:
         self._touch()
         try:
             return self._channel.read(PIECE)
-        except OSError:
-            raise ClientGone from None  # after a reset the gateway closes the client connection too
+        except OSError:  # the client connection ends at once, and what it may still send has no reader
+            self._request.reason = RESET.reason
+            self._is_reset = True
+            return b""
 
     def _end_one_side(self) -> None:
         self._is_half = True

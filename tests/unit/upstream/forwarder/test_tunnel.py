@@ -5,7 +5,6 @@ import pytest
 
 from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
-from gproxy.http.errors import ClientGone
 from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
@@ -122,9 +121,10 @@ def test_a_drain_ends_a_half_tunnel_with_an_error(scene):
         list(some.tunnel)
 
 
-def test_a_reset_of_the_backend_ends_the_tunnel_at_once(scene):
-    with pytest.raises(ClientGone):
-        list(scene([], [RESET]).tunnel)
+def test_a_reset_of_the_backend_ends_the_tunnel_at_once_and_is_no_end_of_the_client(scene):
+    some = scene([], [b"last", RESET])
+    assert list(some.tunnel) == [b"last"]
+    assert some.request.reason == "backend_reset"
 
 
 def test_a_client_that_resets_ends_the_backends_side(scene):
