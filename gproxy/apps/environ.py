@@ -43,7 +43,8 @@ class EnvironBuilder:
     def __call__(self, request: Request, body: AppInput, file_wrapper: object) -> dict[str, Any]:
         """Return the environ of the request. Raise HTTPError for a request that has passed this gateway before."""
         environ = self._base.copy()
-        for name, value in self._head.fields(request, ""):
+        for line in self._head.lines(request, ""):
+            name, _, value = line.partition(": ")
             key = _keys.get(name)
             if key is None:
                 key = _key(name)

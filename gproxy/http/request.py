@@ -11,7 +11,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.errors import HTTPError
 from gproxy.http.exchange import APP, Exchange, without_query
 from gproxy.http.header_names import is_field_value
-from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.headers import Headers, HeadersLike, Line
 from gproxy.http.identity import Identity
 from gproxy.http.json_body import LIMIT, of_request
 from gproxy.http.phase import HANDLER
@@ -354,8 +354,8 @@ class HeadWriter(Protocol):
     def __call__(self, request: Request, authority: str, /) -> bytes:
         """Return the head of HTTP/1.1 for one attempt."""
 
-    def fields(self, request: Request, authority: str, /) -> list[tuple[str, str]]:
-        """Return the fields of the head as pairs, in order."""
+    def lines(self, request: Request, authority: str, /) -> list[Line]:
+        """Return the lines of the head's fields, in order."""
 
     def target(self, request: Request, /) -> str:
         """Return the target of the request line."""

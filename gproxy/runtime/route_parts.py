@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.http.handler import Next
+from gproxy.http.headers import Line
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 
@@ -13,8 +14,8 @@ from gproxy.runtime import Runtime
 class RequestFields(Protocol):
     """The request as a backend behind the route would get it."""
 
-    def fields(self, request: Request, authority: str, /) -> list[tuple[str, str]]:
-        """Return the header fields; `authority` is the Host of a request without one."""
+    def lines(self, request: Request, authority: str, /) -> list[Line]:
+        """Return the lines of the header fields; `authority` is the Host of a request without one."""
 
     def target(self, request: Request, /) -> str:
         """Return the request target."""

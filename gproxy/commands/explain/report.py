@@ -225,21 +225,20 @@ def _head(writer: RequestHeadWriter, request: Request, authority: str, upstream:
     """Return the head of the request to a backend; with `http2 = auto` that of HTTP/1.1, which has the same fields."""
     if upstream.http2 != "yes":
         return writer(request, authority).decode("latin-1")
-    fields = [(name, value) for name, value in writer.fields(request, authority) if name not in _OF_HTTP1]
+    lines = [line for line in writer.lines(request, authority) if line.partition(":")[0] not in _OF_HTTP1]
     method = request.method
     if request.upgrade is not None:
         if request.upgrade.lower() != WEBSOCKET:
             raise HTTPError(502, "the backend does not accept the upgrade over HTTP/2")
-        fields = [field for field in fields if field[0].lower() != "sec-websocket-key"]
-        method, fields = "CONNECT", [(":protocol", WEBSOCKET), *fields]  # RFC 8441
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    return f"{method} {writer.target(request)} HTTP/2.0\r\n{lines}\r\n"
+        lines = [line for line in lines if not line.lower().startswith("sec-websocket-key:")]
+        method, lines = "CONNECT", [f":protocol: {WEBSOCKET}", *lines]  # RFC 8441
+    return "\r\n".join([f"{method} {writer.target(request)} HTTP/2.0", *lines, "", ""])
 
 
 def _called(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:
     """Yield the request that the app of the route sees."""
     writer = app_head(route.settings, _INSTANCE, settings.gateway.id_header)
-    lines = [f"{name}: {value}\r\n" for name, value in writer.fields(request, "")]
+    lines = [f"{line}\r\n" for line in writer.lines(request, "")]
     head = f"{request.method} {writer.target(request)} HTTP/1.1\r\n{''.join(lines)}\r\n"
     setting = _set_by_handlers(route.settings, settings, gateway)
     title = f"request to {route.settings.app.app}, before handlers"

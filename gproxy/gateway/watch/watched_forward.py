@@ -18,6 +18,7 @@ from gproxy.gateway.watch.time_account import (
 )
 from gproxy.gateway.watch.watched_chain import timed
 from gproxy.http.framing import Reader
+from gproxy.http.headers import Line
 from gproxy.http.request import Request
 from gproxy.http.response import Response, ResponseHead
 from gproxy.http.time_limit import TimeLimit
@@ -49,15 +50,14 @@ class CapturedHead(RequestHeadWriter):
             capture.sent(request, head)
         return head
 
-    def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:
-        """Return the fields of the head for one attempt over HTTP/2."""
-        pairs = self._inner.fields(request, authority)
+    def lines(self, request: Request, authority: str) -> list[Line]:
+        """Return the lines of the fields for one attempt over HTTP/2."""
+        lines = self._inner.lines(request, authority)
         capture = capture_of(request)
         if capture is not None:
-            lines = "".join([f"{name}: {value}\r\n" for name, value in pairs])
-            head = f"{request.method} {self.target(request)} HTTP/2.0\r\n{lines}\r\n"
+            head = "\r\n".join([f"{request.method} {self.target(request)} HTTP/2.0", *lines, "", ""])
             capture.sent(request, head.encode("latin-1"))
-        return pairs
+        return lines
 
     def target(self, request: Request) -> str:
         """Return the target of the request line."""

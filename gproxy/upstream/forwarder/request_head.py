@@ -9,11 +9,13 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import HTTPError
 from gproxy.http.grpc import TIMEOUT_FIELD, CallDeadline
 from gproxy.http.header_names import SET_BY_GATEWAY
+from gproxy.http.headers import Line
 from gproxy.http.request import Request
 from gproxy.http.rewrite import check_assigned, checked
 from gproxy.http.trust import UNIX_PEER, UNKNOWN_PEER
 
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
+_TIMEOUT: Final = f"{TIMEOUT_FIELD}: "
 #: The fields of SET_ANEW that a route may keep; any other one would be sent twice.
 _KEEPABLE: Final = frozenset({"authorization"})
 #: The fields of trusted proxies and of handlers that the gateway continues.
@@ -64,17 +66,16 @@ class RequestHeadWriter:
         """
         return self._text(request, authority).encode("latin-1")
 
-    def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:
-        """Return the fields of the head as pairs, in order. Raise HTTPError for a request that has passed here before.
+    def lines(self, request: Request, authority: str) -> list[Line]:
+        """Return the lines of the head's fields, in order. Raise HTTPError for a request that has passed here before.
 
         `authority` is the Host of a request without one.
         """
-        _, *lines = self._text(request, authority).split(_CRLF)
-        parts = [line.partition(": ") for line in lines if line]
+        lines = self._text(request, authority).split(_CRLF)[1:-2]
         deadline = request.deadline
         if isinstance(deadline, CallDeadline):  # a backend gets the time that is left of the call
-            return [(name, deadline.written if name.lower() == TIMEOUT_FIELD else value) for name, _, value in parts]
-        return [(name, value) for name, _, value in parts]
+            return [f"{_TIMEOUT}{deadline.written}" if line.lower().startswith(_TIMEOUT) else line for line in lines]
+        return lines
 
     def target(self, request: Request) -> str:
         """Return the target of the request line."""

@@ -38,8 +38,8 @@ class GRPCProbeHead(ProbeHead):
 
     def __init__(self, settings: UpstreamSettings) -> None:
         super().__init__(settings)
-        own = [("Content-Type", "application/grpc"), ("TE", "trailers")]
-        self._pairs += [*own, (TIMEOUT_FIELD, written_timeout(settings.health.timeout))]
+        timeout = f"{TIMEOUT_FIELD}: {written_timeout(settings.health.timeout)}"
+        self._lines += ["Content-Type: application/grpc", "TE: trailers", timeout]
 
     def __call__(self, request: Request, authority: str) -> bytes:  # noqa: ARG002 never sent
         """Raise BadMessage: a backend that chooses HTTP/1.1 does not speak gRPC."""

@@ -4,7 +4,7 @@ from typing import Final
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
-from gproxy.http.headers import Headers
+from gproxy.http.headers import Headers, Line
 from gproxy.http.request import Received, Request
 from gproxy.http.response import ResponseHead
 from gproxy.runtime import Bounded, silent_timeout
@@ -24,16 +24,16 @@ class ProbeHead:
         self._host = settings.health.host or literal
         fields = Headers({"User-Agent": "gproxy-health"})
         fields.update(settings.health.headers)
-        self._pairs = [*fields.items(), ("Connection", "close")]
+        self._lines = [*(f"{name}: {value}" for name, value in fields.items()), "Connection: close"]
 
     def __call__(self, request: Request, authority: str) -> bytes:
         """Return the head of HTTP/1.1."""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in self.fields(request, authority)])
-        return f"{request.method} {self.target(request)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        line = f"{request.method} {self.target(request)} HTTP/1.1"
+        return "\r\n".join([line, *self.lines(request, authority), "", ""]).encode("latin-1")
 
-    def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:  # noqa: ARG002 all probes have the same
-        """Return the fields of the head as pairs, in order."""
-        return [("Host", self._host or authority), *self._pairs]
+    def lines(self, request: Request, authority: str) -> list[Line]:  # noqa: ARG002 all probes have the same
+        """Return the lines of the head's fields, in order."""
+        return [f"Host: {self._host or authority}", *self._lines]
 
     def target(self, request: Request) -> str:
         """Return the target of the request line."""

@@ -7,9 +7,10 @@ import gevent
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.errors import ClientGone, HTTPError, Incomplete
+from gproxy.http.field_names import HOP_BY_HOP, FieldNames
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.framing import Reader
-from gproxy.http.headers import Headers
+from gproxy.http.headers import Headers, Line
 from gproxy.http.phase import SEND, WAIT
 from gproxy.http.request import HeadWriter, Request
 from gproxy.http.response import ResponseHead
@@ -24,6 +25,7 @@ from gproxy.upstream.http2.response_stream import ResponseStream, StreamTunnel
 
 #: Fields of HTTP/1.1 that HTTP/2 expresses otherwise, or does not have (RFC 9113 section 8.2.2).
 _OF_HTTP1: Final = frozenset({"connection", "host", "transfer-encoding", "upgrade"})
+_NAMES: Final = FieldNames(lambda name, _: HOP_BY_HOP if name in _OF_HTTP1 else 0)
 
 # PERF: as in HTTP/1.1, a Final is no attribute look-up.
 _PENDING: Final = UploadState.PENDING
@@ -58,14 +60,14 @@ class BackendStream(BackendConnection):
 
     def send_request(self, write_head: HeadWriter, request: Request, authority: str) -> ResponseHead:
         """Send the request, forward interim responses, and return the head of the final one; see the base class."""
-        fields = write_head.fields(request, authority)
+        lines = write_head.lines(request, authority)
         target = write_head.target(request)
         if self._observe is None:
-            return self._send_request(fields, target, request)
+            return self._send_request(lines, target, request)
         deadline = request.deadline
         began, paused = deadline.clock(), deadline.paused
         try:
-            head = self._send_request(fields, target, request)
+            head = self._send_request(lines, target, request)
         except BaseException as error:
             if not is_cut(error):
                 self._observe(deadline.clock() - began - (deadline.paused - paused), False)
@@ -73,14 +75,14 @@ class BackendStream(BackendConnection):
         self._observe(deadline.clock() - began - (deadline.paused - paused), True)
         return head
 
-    def _send_request(self, fields: list[tuple[str, str]], target: str, request: Request) -> ResponseHead:
+    def _send_request(self, lines: list[Line], target: str, request: Request) -> ResponseHead:
         if self._stream is not None:
             raise RuntimeError(f"{self!r} has sent a request: a bug in gproxy, please report it")
         request.phase = SEND
         if (progress := request.deadline.progress) is not None:
             progress(False)  # the connection is open
         body = request.body
-        host, headers = _headers(fields)
+        host, headers = _headers(lines)
         if request.received.never_indexed:
             headers.never_index(request.received.never_indexed)
         if request.upgrade is not None:
@@ -254,18 +256,20 @@ class BackendStream(BackendConnection):
             self._connection.release()
 
 
-def _headers(fields: list[tuple[str, str]]) -> tuple[str, Headers]:
+def _headers(lines: list[Line]) -> tuple[str, Headers]:
     """Return the authority, and the headers for HTTP/2, of the fields of a request head."""
     host = ""
-    first: dict[str, str] = {}
-    further: list[tuple[str, str]] = []
-    for name, value in fields:
-        key = name.lower()
-        if key in _OF_HTTP1:
-            if key == "host":
-                host = value
-        elif key in first:
-            further.append((key, f"{name}: {value}"))
+    first: dict[str, Line] = {}
+    further: list[tuple[str, Line]] = []
+    known = _NAMES.known
+    for line in lines:
+        spelling = line[: line.find(":")]
+        name = known.get(spelling) or _NAMES.learn(spelling)
+        if name is None or name.uses:  # of HTTP/1.1; no line has a name that is no token
+            if name is not None and name.key == "host":
+                host = line[len("host: ") :]
+        elif name.key in first:
+            further.append((name.key, line))
         else:
-            first[key] = f"{name}: {value}"
+            first[name.key] = line
     return host, Headers.parsed(first, further)

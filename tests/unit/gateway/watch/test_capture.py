@@ -269,10 +269,10 @@ def test_the_head_of_an_attempt_over_http2_has_its_own_version():
     asked.exchange.account = TimeAccount(asked.deadline, capture)
     writer = CapturedHead(RequestHeadWriter(host="client", change=lambda path: f"/x{path}"))
     capture.begin(asked, "users", backend_of(BackendURL.parse("http://10.0.0.1:81")))
-    pairs = writer.fields(asked, "10.0.0.1:81")
+    written = writer.lines(asked, "10.0.0.1:81")
     (attempt,) = capture.attempts
     line, *lines = attempt.head.decode().split("\r\n")
     assert line == "POST /x/a?b=c HTTP/2.0"
-    assert lines == [*(f"{name}: {value}" for name, value in pairs), "", ""]
+    assert lines == [*written, "", ""]
     assert bytes(attempt.body.kept) == b"body"
     assert writer.target(asked) == "/x/a?b=c"

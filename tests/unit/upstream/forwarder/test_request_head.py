@@ -101,6 +101,6 @@ def test_via_has_the_version_of_the_received_request(minor, version, line, befor
 def test_the_fields_are_those_of_the_head(headers, method):
     writer = RequestHeadWriter(host="client", instance="abc", stripped="/shop", change=lambda path: f"/x{path}")
     asked = request(method, "/a?b=c", headers=headers)
-    lines = [f"{name}: {value}" for name, value in writer.fields(asked, AUTHORITY)]
+    lines = writer.lines(asked, AUTHORITY)
     assert [f"{method} /x/a?b=c HTTP/1.1", *lines, "", ""] == writer(asked, AUTHORITY).decode().split("\r\n")
     assert writer.target(asked) == "/x/a?b=c"

@@ -27,7 +27,7 @@ class Stream:
 
     def send_request(self, write_head, request, authority):
         self.method, self.target = request.method, write_head.target(request)
-        self.fields = dict(write_head.fields(request, authority))
+        self.fields = dict(line.split(": ", 1) for line in write_head.lines(request, authority))
         self.body = request.body.buffer(1000)
         return self._head
 

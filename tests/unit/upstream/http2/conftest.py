@@ -164,10 +164,10 @@ class Writer:
     """A writer of heads without the gateway's own fields."""
 
     def __init__(self, *pairs, target="/"):
-        self._pairs, self._target = [("Host", "a"), *pairs], target
+        self._lines, self._target = [f"{name}: {value}" for name, value in [("Host", "a"), *pairs]], target
 
-    def fields(self, request, authority):
-        return self._pairs
+    def lines(self, request, authority):
+        return self._lines
 
     def target(self, request):
         return self._target
