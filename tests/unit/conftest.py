@@ -52,7 +52,7 @@ INTERPRETED_ONLY = (
     "upstream/forwarder/test_grpc_attempt.py",
     "upstream/http1/test_channel.py::test_a_client_that_sends_more_does_not",
     "upstream/http1/test_channel.py::test_pieces_are_as_large_as_the_client_wants_them",
-    "upstream/http2/test_stream.py::test_pieces_are_as_large_as_the_client_wants_them",
+    "upstream/http2/test_response_stream.py::test_pieces_are_as_large_as_the_client_wants_them",
     "upstream/http2/test_backend_stream.py::test_misuse_before_the_request",
 )
 
