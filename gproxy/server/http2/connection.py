@@ -39,7 +39,7 @@ from gproxy.server.dispatch import dispatch
 from gproxy.server.http2.client_stream import HTTP2ClientStream
 from gproxy.server.http2.figures import HTTP2Figures
 from gproxy.server.http2.request_runner import RequestRunner, RequestRunners, StreamHost
-from gproxy.server.http2.requests import StreamRequests, ended_early
+from gproxy.server.http2.requests import StreamRequests
 from gproxy.server.http2.response_writer import HTTP2ResponseWriter
 
 #: If streams are open and nothing was received for so many seconds, the client gets a PING.
@@ -99,8 +99,7 @@ class HTTP2ClientConnection(StreamHost):
         self._runners: RequestRunners = context.runtime.single(RequestRunners)
         #: The runners of the streams whose greenlets have not ended, by the ids.
         self._active: dict[int, RequestRunner] = {}
-        #: The runners of the streams that begin once greenlets have ended, by the ids, with their streams. The client
-        #: has reset the streams of those greenlets, so they count against no limit that it knows.
+        #: The runners of the streams that wait for the greenlets of reset ones, with these streams, by the ids.
         self._delayed: dict[int, tuple[RequestRunner, HTTP2ClientStream]] = {}
         #: When bytes came last, and when the last stream ended or the connection began.
         self._last_read = self._quiet_since = monotonic()
@@ -305,8 +304,8 @@ class HTTP2ClientConnection(StreamHost):
         head = client.head
         out.begin(client, self._hsts, is_connect=head is not None and bool(head.protocol))
         try:
-            if head is None or client.is_closed:
-                self._requests.reject(out, client, client.error or ended_early(client))
+            if head is None or client.fault:
+                self._requests.reject(out, client, client.error or HTTPError(400, client.fault))
             else:
                 self._exchange(out, client, head)
         finally:
@@ -323,10 +322,11 @@ class HTTP2ClientConnection(StreamHost):
             return
         if is_last:
             self._accept_no_more()
-        out.call = self._requests.grpc.begin(request)
-        client.deadline = request.deadline
-        client.request = request
-        dispatch(request, client.started, out, self._gateway, self._context.runtime)
+        if client.is_closed:
+            self._requests.give_up(out, client, request)
+        else:
+            self._requests.begin(out, client, request)
+            dispatch(request, client.started, out, self._gateway, self._context.runtime)
 
     def _forget(self, client: HTTP2ClientStream) -> None:
         """Remove a stream whose greenlet ends."""

@@ -100,6 +100,19 @@ class StreamRequests:
             exchange.duration = monotonic() - client.started
             self._gateway.finish(exchange)
 
+    def begin(self, out: HTTP2ResponseWriter, client: HTTP2ClientStream, request: Request) -> None:
+        """Begin the time of a request, and let its stream know it."""
+        out.call = self.grpc.begin(request)
+        client.deadline = request.deadline
+        client.request = request
+
+    def give_up(self, out: HTTP2ResponseWriter, client: HTTP2ClientStream, request: Request) -> None:
+        """Record a request whose stream was reset before anything has seen it."""
+        request.reason = "client_gone"
+        out.end()
+        request.end()
+        self._gateway.finish(request.conclude(499, monotonic() - client.started, 0))
+
     def record(self, error: BadMessage | HTTPError, line: tuple[str, str, str]) -> None:
         """Record what gets no response: a malformed head, whose stream was reset, or a connection too many."""
         exchange = Exchange.rejected(self._connection.peer, _line(line))
@@ -110,8 +123,3 @@ class StreamRequests:
 def _line(line: tuple[str, str, str]) -> tuple[str, str, str]:
     """Return the readable parts of a request, with the protocol."""
     return line[0], line[1], HTTP2
-
-
-def ended_early(client: HTTP2ClientStream) -> HTTPError:
-    """Return why a stream ended before its request began."""
-    return HTTPError(400, client.fault) if client.fault else HTTPError(499, "the client has reset the stream")

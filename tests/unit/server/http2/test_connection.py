@@ -382,7 +382,7 @@ def test_a_delayed_request_that_is_reset_is_recorded_at_once(resetting):
     for path in ("/second", "/third"):
         some.client.reset(some.request(path=path), CANCEL)
     some.send()
-    assert some.recorded(2) == [(499, "")] * 2
+    assert some.recorded(2) == [(499, "client_gone")] * 2
     last = some.request(path="/last")
     some.go.set()
     assert some.response(last)[0] == 200

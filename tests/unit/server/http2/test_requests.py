@@ -78,12 +78,14 @@ def test_connect_is_not_supported(scene):
 
 def test_a_request_that_is_reset_at_once_is_never_dispatched(scene):
     some = scene()
-    stream = some.client.request("GET", "http", "gateway.test", "/", some.headers(), end=True)
+    fields = some.headers([("user-agent", "browser"), ("referer", "http://a.test/?secret")])
+    stream = some.client.request("GET", "http", "gateway.test", "/", fields, end=True)
     some.client.reset(stream, CANCEL)
     some.send()
-    some.until(lambda: some.gateway.recorded)
-    assert some.gateway.requests == []
-    assert [one[0] for one in some.gateway.rejected] == [499]
+    assert some.recorded() == [(499, "client_gone")]
+    assert some.gateway.requests == some.gateway.rejected == []
+    (line,) = some.gateway.recorded
+    assert (line.host, line.user_agent, line.referer) == ("gateway.test", "browser", "http://a.test/")
 
 
 def test_what_the_connection_knows_of_the_client_is_added(scene):
