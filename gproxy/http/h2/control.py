@@ -47,7 +47,7 @@ class ControlReceiver(Sender):
     A fault of the peer ends either one stream (`_fault`), or the session: SessionFault is raised.
     """
 
-    __slots__ = ("_early_priorities", "_events", "_is_acknowledged", "last_id")
+    __slots__ = ("_abandoned", "_early_priorities", "_events", "_is_acknowledged", "last_id")
 
     def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float], buffers: Buffers) -> None:
         super().__init__(role, options, clock, buffers)
@@ -56,6 +56,8 @@ class ControlReceiver(Sender):
         #: True once the peer has acknowledged our SETTINGS.
         self._is_acknowledged = False
         self._early_priorities: dict[int, str] = {}
+        #: The streams that the client has reset in the middle of its message, in their order.
+        self._abandoned: dict[int, None] = {}
         self._events: list[Event] = []
 
     def _on_reset(self, stream_id: int, payload: bytes) -> None:
@@ -69,12 +71,21 @@ class ControlReceiver(Sender):
                 raise SessionFault(ENHANCE_YOUR_CALM, "too many late RST_STREAM frames")
             return
         code = word(payload)
-        if code == NO_ERROR and self.role == CLIENT:
-            self._end_by_length(stream)
+        if self.role == CLIENT:
+            if code == NO_ERROR:
+                self._end_by_length(stream)
+        elif stream.may_receive:
+            self._abandon(stream_id)
         self._close(stream)
         self._events.append(StreamReset(stream, code))
         if self.role == SERVER and not stream.has_sent_head:
             self._spend("streams reset early")
+
+    def _abandon(self, stream_id: int) -> None:
+        """Remember a stream whose client may yet send what it had queued before it gave up."""
+        if len(self._abandoned) >= self._most_resets:
+            del self._abandoned[next(iter(self._abandoned))]
+        self._abandoned[stream_id] = None
 
     def _end_by_length(self, stream: Stream) -> None:
         """Take a response whose Content-Length is there for complete, though RST_STREAM came in place of its end.
@@ -160,14 +171,19 @@ class ControlReceiver(Sender):
 
         After our own RST_STREAM they are no fault: they were sent before the peer knew. Up to the highest id that was
         reset and forgotten, any stream may be such a one. A backend that has ended the stream itself pays a token: the
-        connection has the requests of many clients.
+        connection has the requests of many clients. After a client's RST_STREAM they are a fault of the stream.
         """
         if self._is_idle(stream_id):
             raise SessionFault(PROTOCOL_ERROR, f"{kind} on idle stream {stream_id}")
-        if stream_id not in self._resets and stream_id > self._forgotten:
-            if self.role == SERVER:
-                raise SessionFault(STREAM_CLOSED, f"{kind} on closed stream {stream_id}")
+        if stream_id in self._resets or stream_id <= self._forgotten:
+            return
+        if self.role == CLIENT:
             self._spend(f"{kind} on closed streams")
+        elif stream_id in self._abandoned:
+            del self._abandoned[stream_id]
+            self._send_reset(stream_id, STREAM_CLOSED)
+        else:
+            raise SessionFault(STREAM_CLOSED, f"{kind} on closed stream {stream_id}")
 
     def _on_late_block(self, stream_id: int) -> None:
         """Ignore a head and trailers that cross our RST_STREAM; further ones of a client cost tokens."""

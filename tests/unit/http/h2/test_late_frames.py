@@ -16,6 +16,11 @@ def closed_by_both(peer):
 
 
 def closed_by_peer(peer):
+    peer.open(1, GET, end=True)
+    peer.send(frames.rst_stream(1, frames.CANCEL))
+
+
+def abandoned_by_peer(peer):
     peer.open(1)
     peer.send(frames.rst_stream(1, frames.CANCEL))
 
@@ -42,7 +47,15 @@ def skipped(peer):
     peer.open(3)
 
 
-ENDS = [closed_by_both, closed_by_peer, closed_by_us, closed_by_a_fault, closed_after_the_response, skipped]
+ENDS = [
+    closed_by_both,
+    closed_by_peer,
+    abandoned_by_peer,
+    closed_by_us,
+    closed_by_a_fault,
+    closed_after_the_response,
+    skipped,
+]
 OURS = [closed_by_us, closed_by_a_fault, closed_after_the_response]
 
 
@@ -70,6 +83,34 @@ def test_a_closed_stream_gets_neither_content_nor_headers(close, late):
     peer = Peer()
     close(peer)
     assert failure(peer, data(1, b"x") if late == "data" else peer.headers(1)) == frames.STREAM_CLOSED
+
+
+@pytest.mark.parametrize("late", ["data", "headers"])
+def test_what_a_client_has_queued_before_its_reset_ends_no_other_stream(late):
+    """grpc-java sends the message of a call whose deadline is over behind its RST_STREAM."""
+    peer = Peer()
+    for stream_id in range(1, 1001, 2):
+        peer.open(stream_id)
+        peer.session.respond(peer.session.streams[stream_id], 200, Headers(), end=False)
+        peer.send(frames.rst_stream(stream_id, frames.CANCEL))
+        peer.taken()
+        for _ in range(2):
+            assert peer.send(data(stream_id, b"x", end=True) if late == "data" else peer.headers(stream_id)) == []
+        assert resets(peer) == [(stream_id, frames.STREAM_CLOSED)]
+    assert len(peer.session._abandoned) <= peer.session._most_resets
+    other = peer.open(1001, GET, end=True)
+    assert failure(peer, data(other.id, b"x")) is None
+    assert resets(peer) == [(other.id, frames.STREAM_CLOSED)]
+
+
+def test_the_abandoned_streams_that_are_kept_are_bounded():
+    peer = Peer(max_streams=1)
+    for stream_id in range(1, 1001, 2):
+        stream = peer.open(stream_id)
+        peer.session.respond(stream, 200, Headers(), end=False)
+        peer.send(frames.rst_stream(stream_id, frames.CANCEL))
+    assert len(peer.session._abandoned) == 64
+    assert failure(peer, data(1, b"x")) == frames.STREAM_CLOSED
 
 
 @pytest.mark.parametrize("close", OURS)
