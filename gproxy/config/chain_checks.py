@@ -103,12 +103,12 @@ def answered_before(
     for route, section in routes:
         paths = {str(path) for path in route.path} if route.action != "respond" else set()
         for name in handler_names(gateway, route):
-            for path in _pages(handlers.get(name)) & paths:
+            for path in pages(handlers.get(name)) & paths:
                 message = f"the handler {name} answers {path} before the route; write skip = {name} if it should not"
                 yield section.problem("path", message)
 
 
-def _pages(found: HandlerSettings | None) -> set[str]:
+def pages(found: HandlerSettings | None) -> set[str]:
     """Return the paths that the handler answers itself."""
     if found is None or not _answers(found):
         return set()

@@ -178,6 +178,17 @@ def test_authorization_passes_without_an_identity_handler(explain, tmp_path):
     assert "abc" not in text
 
 
+def test_a_page_that_a_handler_answers(explain, tmp_path):
+    lines = INI.replace("handlers = compress, rate_limit", "handlers = health, compress, metrics, rate_limit")
+    (tmp_path / "gproxy.ini").write_text(lines % (explain.port, explain.port))
+    for target, said in (
+        ("/ready", "the handler health answers this path"),
+        ("/metrics", "the handler metrics answers this path, if those before it admit the request"),
+        ("/health/x", "404 Not Found: no route matches this path"),
+    ):
+        assert explain("GET", target).splitlines()[0] == f"GET {target}: {said}"
+
+
 def test_why_not_the_others(explain):
     text = explain("GET", "http://www.example.com/", "-H", "X-Forwarded-For: 1.2.3.4")
     assert section(text, "client") == [

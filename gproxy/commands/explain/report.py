@@ -8,6 +8,7 @@ from gproxy.commands.explain.identity import identity, remove_credentials
 from gproxy.commands.explain.routes import missing, precedence
 from gproxy.commands.routes import Row, chain, destinations, match, table
 from gproxy.config.advice import handler_names
+from gproxy.config.chain_checks import pages
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -46,13 +47,14 @@ def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapp
     """
     request.id = request.id or _NEW_ID
     answer, route = _match(request, settings, gateway)
+    page = _page(request, settings, route)
     ordinary = [route for route in gateway.router.routes if route.settings in settings.routes]
     parts = [
-        f"{request.received.method} {request.received.target}: {answer}",
+        f"{request.received.method} {request.received.target}: {page or answer}",
         "client\n" + table(_client(request, gateway)),
         "routes\n" + table([*_routes(request, gateway, ordinary, route), *_elsewhere(settings, ordinary)]),
     ]
-    if route is not None:
+    if route is not None and not page:
         request.route = route
         request.upgrade = route.upgrade_of(request)
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
@@ -85,6 +87,16 @@ def _match(request: Request, settings: Settings, gateway: Gateway) -> tuple[str,
     if route.settings not in settings.routes:
         return f"{route.settings.status}: the listener redirects to https", None
     return f"route {route.name}", route
+
+
+def _page(request: Request, settings: Settings, route: Route | None) -> str:
+    """Return which handler answers the path itself, such as /health; else an empty text."""
+    passed = handler_names(settings.gateway, route.settings) if route else list(settings.gateway.handlers)
+    name = next((name for name in passed if request.path in pages(settings.handlers.get(name))), "")
+    if not name:
+        return ""
+    condition = ", if those before it admit the request" if name != passed[0] else ""
+    return f"the handler {name} answers this path{condition}"
 
 
 def _client(request: Request, gateway: Gateway) -> Iterator[Row]:
