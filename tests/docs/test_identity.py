@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from base64 import b64encode
@@ -61,22 +62,28 @@ def test_each_recipe_has_a_file():
     assert set(RECIPES) <= {title for title, _ in files()}
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """With the files that the page's settings name."""
+@pytest.fixture(scope="module")
+def files_of_settings(tmp_path_factory):
+    """A folder with the files that the page's settings name."""
+    folder = tmp_path_factory.mktemp("files")
     for name in ("etc", "tls"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "etc/keys.ini").write_text(KEYS)
+        (folder / name).mkdir()
+    (folder / "etc/keys.ini").write_text(KEYS)
     command = [sys.executable, "-m", "gproxy", "password", "alice", "--file", "etc/users"]
-    forked.run(command, cwd=tmp_path, input="correct horse battery\n", text=True, check=True)
-    authority = Authority(tmp_path / "tls", "services-ca")
-    authority.path.rename(tmp_path / "tls/services-ca.crt")
+    forked.run(command, cwd=folder, input="correct horse battery\n", text=True, check=True, capture_output=True)
+    authority = Authority(folder / "tls", "services-ca")
+    authority.path.rename(folder / "tls/services-ca.crt")
     for name in ("tools.example.com", "gateway"):
         for path, suffix in zip(authority.issue(name, file=name), ("crt", "key"), strict=True):
-            Path(path).rename(tmp_path / "tls" / f"{name}.{suffix}")
-    (tmp_path / "sessions.py").write_text(SESSIONS)
-    (tmp_path / "handlers.py").write_text(blocks("Your own", "python")[0])
-    return tmp_path
+            Path(path).rename(folder / "tls" / f"{name}.{suffix}")
+    (folder / "sessions.py").write_text(SESSIONS)
+    (folder / "handlers.py").write_text(blocks("Your own", "python")[0])
+    return folder
+
+
+@pytest.fixture
+def folder(files_of_settings, tmp_path):
+    return shutil.copytree(files_of_settings, tmp_path, dirs_exist_ok=True)
 
 
 def check(folder, text):
