@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import time
 from contextlib import closing
 from urllib.parse import quote
 
+import forked
 import psutil
 import pytest
 from nginx_process import nginx
@@ -434,7 +434,7 @@ def test_a_file_without_permission_is_a_403(site, tmp_path):
 
 def command(gateway, *arguments):
     line = [*gateway._command[:3], *arguments]
-    return subprocess.run(line, cwd=gateway.folder, capture_output=True, text=True, timeout=60, check=False)
+    return forked.run(line, cwd=gateway.folder, capture_output=True, text=True)
 
 
 def test_check_routes_explain_and_metrics_know_the_files(site, tmp_path):
