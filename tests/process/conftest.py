@@ -9,7 +9,7 @@ from shipped import UNLIMITED, running
 #: Files whose gateways start by Python, as they do for users: the start is the subject, or what processes are and have.
 STARTED_BY_PYTHON = frozenset({
     "test_arbiter", "test_command_line", "test_dev", "test_examples", "test_limits", "test_process_dev",
-    "test_process_gunicorn", "test_process_memory", "test_process_own_metrics", "test_process_packages",
+    "test_process_memory", "test_process_own_metrics", "test_process_packages",
     "test_process_pinned_code", "test_process_stop", "test_process_traces", "test_promises", "test_scripts",
     "test_stop_under_load", "test_supervisord", "test_systemd",
 })  # fmt: skip
