@@ -126,5 +126,5 @@ def test_no_public_key(tmp_path, content, complaint):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ValueError, match="cannot be read: No such file"):
+    with pytest.raises(ValueError, match="cannot be read: no such file"):
         public_key(tmp_path / "key.pem")
