@@ -75,4 +75,4 @@ def test_priorities_without_end_take_no_memory_without_end():
         parse_priority(f"u=1, x={number}")
     assert parse_priority("u=1," * 10_000) == (1, False)
     assert len(stream._priorities) <= 64
-    assert max(map(len, stream._priorities)) <= 128
+    assert max(map(len, stream._priorities), default=0) <= 128
