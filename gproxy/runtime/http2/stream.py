@@ -195,7 +195,7 @@ class HTTP2Stream(Waitable):
         if trailers:
             self.session.send_trailers(self.stream, trailers)
         else:
-            self.session.send_data(self.stream, b"", end=True)
+            self.session.send_data(self.stream, b"", end=True)  # does nothing if the last piece has taken the end along
         self.transport.flush_soon()
 
     def flush(self) -> None:
